@@ -1,0 +1,1 @@
+"""The commands hgq-convert and hgq-simulate: they parse, call hgq, print, and turn errors into exit codes."""

@@ -1,0 +1,87 @@
+"""hgq-convert: a .keras file becomes a verified project folder."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hgq.cli.arrays import load_array
+from hgq.cli.exits import exit_codes
+from hgq.cli.progress import Steps
+
+
+class Backend(StrEnum):
+    """The hls4ml back ends that a project can be made for."""
+
+    VITIS = "Vitis"
+    VIVADO = "Vivado"
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+FILE = "FILE.npy"
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="the trained model")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to write; replaced if it holds a project")],
+    calibrate: Annotated[
+        str | None, typer.Option(metavar=FILE, help="training data, to find the ranges that are not yet known")
+    ] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar=FILE, help="data the model has not seen, to compare all engines on")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar=FILE, help="one set, split in two, instead of --calibrate and --verify")
+    ] = None,
+    clock_ns: Annotated[float, typer.Option(help="clock period in nanoseconds that registers are placed for")] = 5.0,
+    backend: Annotated[Backend, typer.Option(help="whose HLS compiler the C++ is for")] = Backend.VITIS,
+    part: Annotated[str | None, typer.Option(help="FPGA part, passed on to vendor tools")] = None,
+    input_type: Annotated[
+        str | None, typer.Option(metavar="s16f8", help="type of the input port; quantisation then is in hardware")
+    ] = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="skip all comparisons; the report says so")] = False,
+) -> None:
+    """Converts a Keras model to an hls4ml project and Verilog, and verifies that both equal it bit for bit.
+
+    Exit codes: 0 converted and equal; 1 a difference; 2 usage, model, data or tool; 3 a bug in hgq.
+    """
+    with exit_codes():
+        if no_verify and verify:
+            raise ValueError(f"--no-verify and --verify {verify} contradict each other; give one of them")
+        if not model.is_file():
+            raise ValueError(f"{model}: there is no such file; give the .keras file that model.save wrote")
+        arrays = {
+            name: load_array(text, f"--{name}")
+            for name, text in (("calibrate", calibrate), ("verify", verify), ("data", data))
+            if text is not None
+        }
+        # TensorFlow greets on standard error unless told not to before it is imported.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import hgq
+
+        with Steps() as step:
+            step("load Keras")
+            project = hgq.convert(
+                model,
+                out,
+                calibrate=arrays.get("calibrate"),
+                verify=False if no_verify else arrays.get("verify"),
+                data=arrays.get("data"),
+                clock_ns=clock_ns,
+                backend=backend.value,
+                part=part,
+                input_type=input_type,
+                progress=step,
+            )
+        typer.echo(project.summary())
+        typer.echo(f"project: {project.path}\nreport:  {project.path / 'report.json'}")
+
+
+def main() -> None:
+    """What the console script runs."""
+    app(prog_name="hgq-convert")

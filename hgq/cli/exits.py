@@ -1,0 +1,67 @@
+"""What a command's exit code means, and what its user sees of an error.
+
+0  done, and every comparison was equal
+1  a difference: two engines that must agree do not
+2  a usage error, a model that cannot be converted, data that cannot be used, a missing or failed tool
+3  a bug in hgq: the only case that shows a traceback
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+import typer
+
+from hgq.errors import HGQError, IRError, VerificationError
+
+DIFFERENCE, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
+BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Ends the command with the exit code and the message that belong to an error raised inside."""
+    try:
+        yield
+    except VerificationError as error:
+        raise _exit(DIFFERENCE, f"difference: {error}") from None
+    except IRError as error:
+        raise _bug(error) from None
+    except (HGQError, OSError) as error:
+        raise _exit(USAGE, f"error: {error}") from None
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise _bug(error) from None
+        fix = f"pip install 'hgq-fpga[{error.name.removesuffix('lib')}]', or set KERAS_BACKEND to one that is installed"
+        raise _exit(USAGE, f"error: Keras needs {error.name}, which is not installed\n  Fix: {fix}") from None
+    except (ValueError, TypeError) as error:
+        # hgq raises these itself for bad arguments; from within NumPy or Keras they mean that we passed nonsense on.
+        if not _raised_by_hgq(error.__traceback__):
+            raise _bug(error) from None
+        raise _exit(USAGE, f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise _exit(INTERRUPTED, "interrupted") from None
+    except (typer.Exit, typer.Abort, SystemExit):
+        raise
+    except Exception as error:  # noqa: BLE001  the last resort: report it
+        raise _bug(error) from None
+
+
+def _exit(code: int, message: str) -> typer.Exit:
+    print(message, file=sys.stderr)
+    return typer.Exit(code)
+
+
+def _bug(error: BaseException) -> typer.Exit:
+    traceback.print_exception(error)
+    return _exit(BUG, "this is a bug in hgq: please report it with the lines above and, if you can, the model")
+
+
+def _raised_by_hgq(tb: TracebackType | None) -> bool:
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb is not None and str(tb.tb_frame.f_globals.get("__name__", "")).split(".")[0] == "hgq"

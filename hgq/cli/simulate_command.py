@@ -1,0 +1,73 @@
+"""hgq-simulate: compares the engines of a converted project again, on any data."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hgq.cli.arrays import load_array
+from hgq.cli.exits import exit_codes
+from hgq.cli.progress import Steps
+
+
+class Engine(StrEnum):
+    """What is compared with the golden model."""
+
+    CSIM = "csim"
+    VERILATOR = "verilator"
+    COCOTB = "cocotb"
+    ALL = "all"
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="what hgq-convert wrote")],
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE.npy", help="samples to run; without it, the project's own vectors")
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="which engine to compare with the golden model")] = Engine.ALL,
+) -> None:
+    """Simulates a converted project and compares it with its golden model, bit for bit.
+
+    Exit codes: 0 equal; 1 a difference; 2 usage, data or tool; 3 a bug in hgq.
+    """
+    with exit_codes():
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
+        array = load_array(data, "--data") if data is not None else None
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import hgq
+
+        with Steps() as step:
+            step(f"simulate ({engine.value})")
+            project = hgq.Project.load(folder)
+            report = project.simulate(array, engine=engine.value)
+        typer.echo(describe(report))
+
+
+def describe(report: dict) -> str:
+    """The verdict as ``name: value`` lines, nested ones indented."""
+    lines: list[str] = []
+
+    def walk(value: dict, indent: str) -> None:
+        for name, entry in value.items():
+            if isinstance(entry, dict):
+                lines.append(f"{indent}{name}")
+                walk(entry, indent + "  ")
+            else:
+                lines.append(f"{indent}{name}: {entry}")
+
+    walk(report, "")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """What the console script runs."""
+    app(prog_name="hgq-simulate")
