@@ -1,0 +1,1 @@
+"""Engines: build the emitted design, run it, and read integers back."""
