@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hgq_fpga
+
+# Here too, not only in hgq/__init__.py: that file is not ours any more where the other distribution came last.
+hgq_fpga.refuse_rivals()
+
 
 class HGQError(Exception):
     """Base of every error raised on purpose."""
