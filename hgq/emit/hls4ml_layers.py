@@ -1,0 +1,87 @@
+"""The layers that hgq adds to hls4ml's Vivado and Vitis back ends. Importing this imports hls4ml and registers them.
+
+None of hls4ml's own optimisation passes knows these classes, so none can fuse, drop or retype them.
+"""
+
+from __future__ import annotations
+
+from hls4ml.backends import get_backend
+from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
+from hls4ml.backends.vivado.passes.core_templates import (
+    batchnorm_config_template,
+    batchnorm_function_template,
+    batchnorm_include_list,
+)
+from hls4ml.model.attributes import Attribute, TypeAttribute, WeightAttribute
+from hls4ml.model.layers import Layer, register_layer
+from hls4ml.model.types import Source
+
+
+class HGQElementwise(Layer):
+    """A tensor whose every element is computed by a statement of its own; `code` is the C++ of that function.
+
+    Attributes: shape, function (its name), code (a Source, which hls4ml writes into nnet_code_gen.h).
+    """
+
+    _expected_attributes = [
+        Attribute("shape", value_type=list),
+        Attribute("function", value_type=str),
+        Attribute("code", value_type=Source),
+    ]
+
+    def initialize(self) -> None:
+        self.add_output_variable(list(self.attributes["shape"]))
+
+
+class HGQElementwiseCall(FunctionCallTemplate):
+    def __init__(self) -> None:
+        super().__init__(HGQElementwise, include_header=[])
+
+    def format(self, node: Layer) -> str:
+        params = self._default_function_params(node)
+        return "nnet::{function}<{input_t}, {output_t}>({input}, {output});".format(**params)
+
+
+class HGQAffine(Layer):
+    """scale * x + bias by hls4ml's own nnet::normalize, in full precision.
+
+    A class of its own because hls4ml fuses or removes BatchNormalization nodes.
+    """
+
+    _expected_attributes = [
+        Attribute("n_in"),
+        Attribute("n_filt"),
+        WeightAttribute("scale"),
+        WeightAttribute("bias"),
+        TypeAttribute("scale"),
+        TypeAttribute("bias"),
+    ]
+
+    def initialize(self) -> None:
+        self.add_output_variable(self.get_input_variable().shape)
+        for name, letter in (("scale", "s"), ("bias", "b")):
+            self.add_weights_variable(name=name, var_name=letter + "{index}")
+
+
+class HGQAffineConfig(LayerConfigTemplate):
+    def __init__(self) -> None:
+        super().__init__(HGQAffine)
+
+    def format(self, node: Layer) -> str:
+        return batchnorm_config_template.format(**self._default_config_params(node), product_type="mult")
+
+
+class HGQAffineCall(FunctionCallTemplate):
+    def __init__(self) -> None:
+        super().__init__(HGQAffine, include_header=batchnorm_include_list)
+
+    def format(self, node: Layer) -> str:
+        params = self._default_function_params(node)
+        params |= {name: node.get_weights(name).name for name in ("scale", "bias")}
+        return batchnorm_function_template.format(**params)
+
+
+for _layer in (HGQElementwise, HGQAffine):
+    register_layer(_layer.__name__, _layer)
+for _template in (HGQElementwiseCall, HGQAffineConfig, HGQAffineCall):
+    get_backend("Vivado").register_template(_template)  # Vitis applies the templates of Vivado
