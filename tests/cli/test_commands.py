@@ -1,0 +1,219 @@
+"""The commands, with the conversion itself replaced: what they pass on, print, and answer with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from hgq.cli import convert_command, simulate_command
+from hgq.errors import ConversionError, HGQError, IRError, ToolError, VerificationError
+
+
+class FakeProject:
+    """Stands for `hgq.project.Project`: records what it is asked."""
+
+    path = Path("out")
+    asked: dict[str, Any] = {}  # noqa: RUF012
+    fails: Exception | None = None
+
+    def summary(self) -> str:
+        return "layer  bits"
+
+    @classmethod
+    def load(cls, folder: Path) -> FakeProject:
+        cls.asked["folder"] = folder
+        return cls()
+
+    def simulate(self, data: np.ndarray | None = None, engine: str = "all") -> dict[str, Any]:
+        if self.fails:
+            raise self.fails
+        self.asked.update(data=data, engine=engine)
+        return {"verdict": "equal", "engines": {"csim": 7}}
+
+    @classmethod
+    def convert(cls, model: Path, out: Path, *, progress: Any = None, **options: Any) -> FakeProject:
+        progress("frontend")
+        if cls.fails:
+            raise cls.fails
+        cls.asked.update(model=model, out=out, **options)
+        return cls()
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeProject]:
+    monkeypatch.setattr(FakeProject, "asked", {})
+    monkeypatch.setattr(FakeProject, "fails", None)
+    module = ModuleType("hgq.project")
+    vars(module).update(convert=FakeProject.convert, Project=FakeProject)
+    monkeypatch.setitem(sys.modules, "hgq.project", module)
+    monkeypatch.chdir(tmp_path)
+    Path("model.keras").write_bytes(b"")
+    Path("project").mkdir()
+    np.save("x.npy", np.eye(3))
+    return FakeProject
+
+
+def convert(*arguments: str) -> Result:
+    return CliRunner().invoke(convert_command.app, ["model.keras", "out", *arguments], prog_name="hgq-convert")
+
+
+def simulate(*arguments: str) -> Result:
+    return CliRunner().invoke(simulate_command.app, ["project", *arguments], prog_name="hgq-simulate")
+
+
+def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakeProject]) -> None:
+    np.savez("many.npz", a=np.zeros((2, 3)), b=np.ones((4, 3)))
+    options = "--calibrate x.npy --verify many.npz:b --clock-ns 2.5 --backend Vivado --part xcvu9p --input-type s16f8"
+    done = convert(*options.split())
+    assert done.exit_code == 0, done.output
+    asked = fake.asked
+    assert np.array_equal(asked.pop("calibrate"), np.eye(3))
+    assert np.array_equal(asked.pop("verify"), np.ones((4, 3)))
+    assert asked == {
+        "model": Path("model.keras"),
+        "out": Path("out"),
+        "data": None,
+        "clock_ns": 2.5,
+        "backend": "Vivado",
+        "part": "xcvu9p",
+        "input_type": "s16f8",
+    }
+    assert done.stdout.splitlines() == ["layer  bits", "project: out", "report:  out/report.json"]
+    assert done.stderr == ""  # progress is for terminals
+
+
+def test_verification_is_on_unless_it_is_turned_off(fake: type[FakeProject]) -> None:
+    convert()
+    assert fake.asked["verify"] is None
+    convert("--no-verify")
+    assert fake.asked["verify"] is False
+
+
+def test_simulate_passes_data_and_engine_on(fake: type[FakeProject]) -> None:
+    done = simulate("--data", "x.npy", "--engine", "csim")
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(fake.asked.pop("data"), np.eye(3))
+    assert fake.asked == {"folder": Path("project"), "engine": "csim"}
+    assert done.stdout.splitlines() == ["verdict: equal", "engines", "  csim: 7"]
+
+
+FAILURES = {
+    "a difference": (VerificationError("dense_1[3], sample 7: expected 5, got 4"), 1),
+    "a model": (ConversionError(["Conv2D 'c': groups=2"]), 2),
+    "a tool": (ToolError("g++ is missing"), 2),
+    "anything on purpose": (HGQError("x"), 2),
+    "a full disk": (OSError(28, "No space left on device"), 2),
+    "a back end": (ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"), 2),
+    "a broken graph": (IRError("node 3"), 3),
+    "a missing module of ours": (ModuleNotFoundError("No module named 'hgq.lost'", name="hgq.lost"), 3),
+    "a slip": (KeyError("x"), 3),
+    "a stop": (KeyboardInterrupt(), 130),
+}
+
+
+@pytest.mark.parametrize("command", [convert, simulate])
+@pytest.mark.parametrize("name", FAILURES)
+def test_the_exit_code_tells_what_failed_and_only_bugs_show_a_traceback(
+    fake: type[FakeProject], monkeypatch: pytest.MonkeyPatch, name: str, command: Any
+) -> None:
+    error, code = FAILURES[name]
+    monkeypatch.setattr(fake, "fails", error)
+    done = command()
+    assert done.exit_code == code, done.output
+    assert done.stdout == ""
+    assert ("Traceback" in done.stderr) == ("bug in hgq" in done.stderr) == (code == 3)
+    if code in (1, 2):
+        assert str(error).splitlines()[-1] in done.stderr or "pip install 'hgq-fpga[tensorflow]'" in done.stderr
+
+
+def test_a_value_error_is_the_users_only_where_hgq_raised_it(
+    fake: type[FakeProject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ours(*_: Any, **__: Any) -> None:
+        from hgq.fixed import FixedType
+
+        FixedType.parse("s16")
+
+    def numpys(*_: Any, **__: Any) -> None:
+        np.zeros(3).reshape(2)
+
+    for convert_function, code in ((ours, 2), (numpys, 3)):
+        monkeypatch.setattr(sys.modules["hgq.project"], "convert", convert_function)
+        assert convert().exit_code == code
+
+
+def _pickle() -> None:
+    np.save("bad.npy", np.array([{}, {}]), allow_pickle=True)
+
+
+BAD_DATA = {
+    "missing": (lambda: None, "bad.npy", "no such file"),
+    "text": (lambda: Path("bad.npy").write_text("1,2,3"), "bad.npy", "numpy.save"),
+    "empty": (lambda: Path("bad.npy").write_bytes(b""), "bad.npy", "numpy.save"),
+    "cut short": (lambda: Path("bad.npy").write_bytes(Path("x.npy").read_bytes()[:-9]), "bad.npy", "numpy.save"),
+    "broken zip": (lambda: Path("bad.npz").write_bytes(b"PK\x03\x04 no"), "bad.npz", "numpy.save"),
+    "objects": (_pickle, "bad.npy", "Python objects"),
+    "objects in npz": (lambda: np.savez("bad.npz", a=np.array([{}])), "bad.npz", "Python objects"),
+    "words": (lambda: np.save("bad.npy", np.array([["a", "b"]])), "bad.npy", "not real numbers"),
+    "complex": (lambda: np.save("bad.npy", np.array([[1j]])), "bad.npy", "complex128"),
+    "one axis": (lambda: np.save("bad.npy", np.arange(5)), "bad.npy", "(5,)"),
+    "no samples": (lambda: np.save("bad.npy", np.zeros((0, 3))), "bad.npy", "(0, 3)"),
+    "several arrays": (lambda: np.savez("bad.npz", a=np.eye(2), b=np.eye(2)), "bad.npz", "a, b"),
+    "no array": (lambda: np.savez("bad.npz"), "bad.npz", "0 arrays"),
+    "wrong name": (lambda: np.savez("bad.npz", a=np.eye(2)), "bad.npz:c", "holds a"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_is_one_message_that_names_option_and_file(name: str) -> None:
+    write, file, fact = BAD_DATA[name]
+    write()
+    for done, option in ((convert("--calibrate", file), "--calibrate"), (simulate("--data", file), "--data")):
+        assert done.exit_code == 2, done.output
+        assert done.stderr.startswith(f"error: {option} bad.np") and fact in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+USAGE = {
+    "two opposites": (["--no-verify", "--verify", "x.npy"], "contradict"),
+    "a clock": (["--clock-ns", "fast"], "--clock-ns"),
+    "a back end": (["--backend", "Quartus"], "Quartus"),
+    "an option": (["--frobnicate"], "--frobnicate"),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_a_usage_error_exits_2_and_names_the_option(name: str) -> None:
+    arguments, fact = USAGE[name]
+    done = convert(*arguments)
+    assert done.exit_code == 2
+    assert fact in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_missing_model_or_project_is_named() -> None:
+    done = CliRunner().invoke(convert_command.app, ["gone.keras", "out"])
+    assert done.exit_code == 2 and "gone.keras" in done.stderr
+    done = CliRunner().invoke(simulate_command.app, ["gone"])
+    assert done.exit_code == 2 and "gone" in done.stderr
+
+
+def test_steps_are_shown_with_their_time_on_a_terminal_only() -> None:
+    from rich.console import Console
+
+    from hgq.cli.progress import Steps
+
+    for terminal in (True, False):
+        console = Console(record=True, force_terminal=terminal, width=80, file=SimpleNamespace(write=len, flush=int))  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError), Steps(console) as step:
+            step("frontend [x]")
+            step("emit")
+            raise RuntimeError
+        lines = [line.split() for line in console.export_text().splitlines() if " s  " in line]
+        wanted = [["s", "frontend", "[x]"], ["s", "emit", "stopped", "here"]] if terminal else []
+        assert [line[1:] for line in lines] == wanted
