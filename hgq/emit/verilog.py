@@ -1,0 +1,210 @@
+"""Design to Verilog: one file per module and one for the top level, meant to be read.
+
+All vectors are unsigned; signs are extended by hand, so that no expression depends on Verilog's rules of signedness.
+Bits that are dropped on purpose end in a named sink, so that a lint without exceptions stays clean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hgq.emit.templates import template
+from hgq.fixed import FixedType
+from hgq.netlist.design import Design, Instance, Wire
+from hgq.netlist.module import Module, Node
+from hgq.netlist.ops import OPS, literal
+from hgq.netlist.signal import Signal
+from hgq.ports import Port, bus_width
+
+
+def emit_verilog(
+    design: Design, inputs: list[Port], outputs: list[Port], *, clock_ns: float, version: str
+) -> dict[str, str]:
+    """The Verilog of `design`, file name -> text; the top level first.
+
+    Args:
+        inputs, outputs: how the tensors of ``design.inputs`` and ``design.outputs`` lie on the packed ports.
+    """
+    files = {f"{design.name}.v": _top(design, inputs, outputs, clock_ns, version)}
+    for one in _alive(design):
+        files[f"{one.module}.v"] = _module(design.modules[one.module], version)
+    return files
+
+
+def _module(module: Module, version: str) -> str:
+    signals = [Signal(None if n.constant else f"n{i}", n.type, n.lo, n.hi) for i, n in enumerate(module.nodes)]
+    lines: list[str] = []
+    registers: list[str] = []
+    for port in module.inputs:
+        low = 0
+        for ref in port.refs:
+            node = module.nodes[ref]
+            if not node.constant:
+                lines.append(_wire(node, signals[ref], f"{port.name}{_slice(low, node.type.width, _width(module, port))}"))
+                low += node.type.width
+    for i, node in enumerate(module.nodes):
+        if node.constant or node.op == "input":
+            continue
+        arguments = [signals[arg] for arg in node.args]
+        if node.op == "register":
+            lines.append(f"  reg {_vector(node.type.width)}n{i};{_comment(node)}")
+            registers.append(f"    n{i} <= {arguments[0].low(node.type.width)};")
+            continue
+        rule = OPS[node.op].verilog
+        assert rule is not None
+        lines.append(_wire(node, signals[i], rule(node.params, node.type, *arguments)))
+    if registers:
+        lines += ["", "  always @(posedge clk) begin", *registers, "  end"]
+    lines.append("")
+    for port in module.outputs:
+        elements = [signals[ref] for ref in port.refs if signals[ref].name is not None]
+        lines.append(f"  assign {port.name} = {_concat(s.low(s.type.width) for s in elements)};")
+    unused = [bits for s in signals if s.name is not None for bits in s.unread()]
+    empty = [port.name for port in module.inputs if not _width(module, port)]
+    return template("rtl/module.v.j2").render(
+        name=module.name,
+        version=version,
+        latency=module.latency(),
+        clocked=bool(registers),
+        inputs=[(p.name, _vector(_width(module, p))) for p in module.inputs if p.name not in empty],
+        outputs=[(p.name, _vector(_width(module, p))) for p in module.outputs if _width(module, p)],
+        lines=lines,
+        unused=unused,
+    )
+
+
+def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: float, version: str) -> str:
+    lines: list[str] = []
+    clocked: list[str] = []
+    in_width, out_width = bus_width(inputs), bus_width(outputs)
+    source = "in_data"
+    if design.register_inputs:
+        source = "in_data_r"
+        lines.append(f"  reg {_vector(in_width)}in_data_r;")
+        clocked.append("    in_data_r <= in_data;")
+    low = 0
+    read = 0
+    for name, port in zip(design.inputs, inputs, strict=True):
+        if port.width:
+            lines.append(f"  wire {_vector(port.width)}{name} = {source}{_slice(low, port.width, in_width)};")
+            low += port.width
+            read += port.width
+    delayed: dict[tuple[str, int], str] = {}
+
+    def after(name: str, cycles: int) -> str:
+        """Wire `name`, `cycles` clocks later."""
+        if not cycles:
+            return name
+        if (name, cycles) not in delayed:
+            before = after(name, cycles - 1)
+            delayed[name, cycles] = f"{name}_d{cycles}"
+            lines.append(f"  reg {_vector(design.wires[name].width)}{name}_d{cycles};")
+            clocked.append(f"    {name}_d{cycles} <= {before};")
+        return delayed[name, cycles]
+
+    for count, one in enumerate(_alive(design)):
+        module = design.modules[one.module]
+        lines.append("")
+        lines += [
+            f"  wire {_vector(design.wires[w].width)}{w};" for w in one.outputs if design.wires[w].width
+        ]
+        lines.append(f"  {module.name} u{count} ({', '.join(_pins(design, module, one, after))});")
+    elements: list[str] = []
+    unused: list[str] = []
+    for name, port, cycles in zip(design.outputs, outputs, design.output_delays, strict=True):
+        elements += _elements(design.wires[name], port, after(name, cycles) if design.wires[name].width else "")
+    lines.append("")
+    if design.register_outputs:
+        lines.append(f"  reg {_vector(out_width)}out_data_r;")
+        clocked.append(f"    out_data_r <= {_concat(elements)};")
+        lines.append("  assign out_data = out_data_r;")
+    else:
+        lines.append(f"  assign out_data = {_concat(elements)};")
+    if not read:
+        unused.append(source)
+    if not design.latency and not clocked:
+        unused.append("clk")
+    used = {w for one in _alive(design) for w in one.inputs} | set(design.outputs)
+    made = {*design.inputs, *(w for one in _alive(design) for w in one.outputs)}
+    unused += [name for name, wire in design.wires.items() if wire.width and name in made and name not in used]
+    return template("rtl/top.v.j2").render(
+        name=design.name,
+        version=version,
+        clock_ns=f"{clock_ns:g}",
+        latency=design.latency,
+        registered=_registered(design),
+        in_vector=_vector(in_width),
+        out_vector=_vector(out_width),
+        inputs=inputs,
+        outputs=outputs,
+        lines=lines,
+        clocked=clocked,
+        unused=unused,
+    )
+
+
+def _alive(design: Design) -> list[Instance]:
+    """The instances that have anything to say: a module whose outputs are all constant is not emitted."""
+    return [one for one in design.instances if any(design.wires[w].width for w in one.outputs)]
+
+
+def _pins(design: Design, module: Module, one: Instance, after) -> list[str]:
+    pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
+    for port, wire, cycles in zip(module.inputs, one.inputs, one.delays, strict=True):
+        if design.wires[wire].width:
+            pins.append(f".{port.name}({after(wire, cycles)})")
+    pins += [f".{p.name}({w})" for p, w in zip(module.outputs, one.outputs, strict=True) if design.wires[w].width]
+    return pins
+
+
+def _registered(design: Design) -> str:
+    kinds = [k for k, on in (("inputs", design.register_inputs), ("outputs", design.register_outputs)) if on]
+    return " and ".join(kinds) + " registered" if kinds else "neither inputs nor outputs registered"
+
+
+def _elements(wire: Wire, port: Port, bus: str) -> list[str]:
+    """The elements of `wire`, each extended to its width at the port."""
+    parts, low = [], 0
+    for (lo, hi, frac), t in zip(wire.elements, port.types, strict=True):
+        assert t is not None
+        if lo == hi:
+            parts.append(literal(lo, t.width))
+            continue
+        inner = FixedType.holding(lo, hi, frac)
+        bits = f"{bus}{_slice(low, inner.width, wire.width)}"
+        fill = t.width - inner.width
+        if fill:
+            top = f"{bus}{_slice(low + inner.width - 1, 1, wire.width)}" if inner.signed else "1'd0"
+            bits = f"{{{{{fill}{{{top}}}}}, {bits}}}"
+        parts.append(bits)
+        low += inner.width
+    return parts
+
+
+def _width(module: Module, port) -> int:
+    return sum(module.nodes[ref].type.width for ref in port.refs if not module.nodes[ref].constant)
+
+
+def _vector(width: int) -> str:
+    return f"[{width - 1}:0] "
+
+
+def _slice(low: int, width: int, whole: int) -> str:
+    return "" if width == whole else f"[{low + width - 1}:{low}]" if width > 1 else f"[{low}]"
+
+
+def _concat(parts: Iterable[str]) -> str:
+    """Element 0 in the low bits: Verilog writes the highest first."""
+    listed = list(parts)[::-1]
+    if len(listed) == 1:
+        return listed[0]
+    rows = [", ".join(listed[i : i + 8]) for i in range(0, len(listed), 8)]
+    return "{" + ",\n      ".join(rows) + "}"
+
+
+def _wire(node: Node, signal: Signal, expression: str) -> str:
+    return f"  wire {_vector(node.type.width)}{signal.name} = {expression};{_comment(node)}"
+
+
+def _comment(node: Node) -> str:
+    return f"  // {node.type} {node.origin}"

@@ -1,0 +1,52 @@
+"""Constant matrix products and constant scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hgq.fixed import as_objects
+from hgq.ir.graph import Node
+from hgq.ir.ops import reduce_constant
+from hgq.ir.range import Range
+from hgq.lower import cmvm
+from hgq.netlist.module import Builder
+
+Refs = tuple[int, ...]
+
+
+def dense(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
+    """``x @ kernel + bias`` along the last axis, row by row."""
+    kernel, kfrac = reduce_constant(node.attrs["kernel"], node.attrs["kernel_types"].frac)
+    inputs, outputs = kernel.shape
+    bias, bfrac = np.zeros(outputs, object), np.zeros(outputs, np.int64)
+    if "bias" in node.attrs:
+        bias, bfrac = reduce_constant(node.attrs["bias"], node.attrs["bias_types"].frac)
+    frac, xfrac, dead = (a.reshape(-1, a.shape[-1]) for a in (node.range.frac, source.frac, source.zero))
+    refs: list[int] = []
+    for row in range(len(frac)):
+        live = (kernel != 0) & ~dead[row][:, None]
+        shift = np.where(live, frac[row] - xfrac[row][:, None] - kfrac, 0)
+        matrix = np.where(live, kernel, 0) << as_objects(shift)
+        offsets = (bias << as_objects(np.where(bias != 0, frac[row] - bfrac, 0))).tolist()
+        label = node.origin if len(frac) == 1 else f"{node.origin}[{row}]"
+        refs += cmvm.multiply(
+            builder, list(x[row * inputs : (row + 1) * inputs]), matrix, offsets, frac[row].tolist(), label
+        )
+    return tuple(refs)
+
+
+def affine(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
+    """``x * scale + offset`` element by element."""
+    scale, sfrac = reduce_constant(node.attrs["scale"], node.attrs["scale_types"].frac)
+    offset, ofrac = reduce_constant(node.attrs["offset"], node.attrs["offset_types"].frac)
+    parts = [np.broadcast_to(a, node.shape).ravel().tolist() for a in (scale, sfrac, offset, ofrac)]
+    frac, xfrac = node.range.frac.ravel().tolist(), source.frac.ravel().tolist()
+    dead = source.zero.ravel().tolist()
+    refs = []
+    for i, (s, sf, o, of) in enumerate(zip(*parts, strict=True)):
+        live = s != 0 and not dead[i]
+        coefficient = s << frac[i] - xfrac[i] - sf if live else 0
+        constant = o << frac[i] - of if o else 0
+        matrix = np.array([[coefficient]], object)
+        refs += cmvm.multiply(builder, [x[i]], matrix, [constant], [frac[i]], f"{node.origin}[{i}]")
+    return tuple(refs)

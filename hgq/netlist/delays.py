@@ -1,0 +1,30 @@
+"""The delay model: nanoseconds of one op by its widths. A statement to plan with, not a measurement.
+
+The numbers are of the order of a mid-speed UltraScale+ part, routing included: one adder level of 10 bits takes
+about 1 ns, which is what published 200 MHz designs of this kind imply (five to six levels a stage).
+"""
+
+from __future__ import annotations
+
+from hgq.netlist.module import Module, Node
+
+LOGIC_NS = 0.45
+"""One level of LUTs with its routing."""
+ADD_NS = 0.75
+"""An adder without its carry chain: LUT, routing, entry and exit of the chain."""
+CARRY_NS = 0.02
+"""Each bit of a carry chain."""
+REGISTER_NS = 0.30
+"""What a clock period loses to clock-to-output and set-up."""
+
+
+def delay(module: Module, node: Node) -> float:
+    """Nanoseconds from the last operand to the result."""
+    match node.op:
+        case "add" | "sub" | "neg":
+            return ADD_NS + CARRY_NS * node.type.width
+        case "relu":
+            return LOGIC_NS
+        case "clamp":
+            return LOGIC_NS + ADD_NS + CARRY_NS * module.nodes[node.args[0]].type.width
+    return 0.0

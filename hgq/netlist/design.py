@@ -1,0 +1,66 @@
+"""A design: modules, and how a top level wires them up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hgq.netlist.module import Module
+
+Element = tuple[int, int, int]
+"""One scalar on a wire: its lowest and highest integer, and its fractional bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A tensor between modules: the elements in C order. Constant elements (lo == hi) take no bits."""
+
+    name: str
+    elements: tuple[Element, ...]
+
+    @property
+    def width(self) -> int:
+        """Bits of the packed bus."""
+        from hgq.fixed import FixedType
+
+        return sum(FixedType.holding(lo, hi, frac).width for lo, hi, frac in self.elements if lo != hi)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One use of a module. inputs, outputs: wire names, in the order of the module's ports.
+
+    delays: how many cycles each input waits in registers of the top level, so that all arrive together.
+    """
+
+    module: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    delays: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What is emitted as Verilog.
+
+    wires: every tensor of the top level. inputs, outputs: the wires at its ports.
+    output_delays: cycles that each output waits in the top level.
+    register_inputs, register_outputs: whether the packed ports are registered.
+    latency: clock cycles from the edge that samples in_valid to the edge at which out_valid can be sampled.
+    """
+
+    name: str
+    modules: Mapping[str, Module]
+    instances: tuple[Instance, ...]
+    wires: Mapping[str, Wire]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    output_delays: tuple[int, ...] = ()
+    register_inputs: bool = False
+    register_outputs: bool = False
+    latency: int = field(default=0)
+
+    def count(self, *ops: str) -> int:
+        """How many nodes of these ops all instances have together."""
+        nodes = (node for one in self.instances for node in self.modules[one.module].nodes)
+        return sum(node.op in ops for node in nodes)

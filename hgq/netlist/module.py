@@ -1,0 +1,210 @@
+"""A module: the nodes of one layer in topological order, and the builder that adds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hgq.errors import IRError
+from hgq.fixed import FixedType
+from hgq.netlist.ops import OPS, Range, keep_type
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One integer: `op` applied to earlier nodes of the module, named by position.
+
+    params: what the op needs beside its arguments (shifts, bounds ...), as OPS says.
+    lo, hi: the result is in ``lo..hi``, inclusive: the op's rule, or tighter where whoever added the node has a proof
+        (an exact range of a sum whose terms share an input, say).
+    frac: fractional bits of what the integer stands for. For comments and messages, without meaning for the logic.
+    origin: the layer and output that it belongs to; likewise.
+    """
+
+    op: str
+    args: tuple[int, ...]
+    params: tuple[int, ...]
+    lo: int
+    hi: int
+    frac: int = field(default=0, compare=False)
+    origin: str = field(default="", compare=False)
+
+    @property
+    def type(self) -> FixedType:
+        """The narrowest type for the range."""
+        return FixedType.holding(self.lo, self.hi, self.frac)
+
+    @property
+    def constant(self) -> bool:
+        return self.lo == self.hi
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A tensor at the edge of a module: the node of each element, in C order. Elements that are constant take no bits."""
+
+    name: str
+    refs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """Nodes in topological order and the tensors that enter and leave."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def latency(self) -> int:
+        """Registers on the way from the inputs to each output; the same on every way.
+
+        Raises:
+            IRError: two ways of different length meet.
+        """
+        depth: list[int | None] = []
+        for i, node in enumerate(self.nodes):
+            if node.constant:
+                depth.append(None)  # a constant is there at any time
+                continue
+            known = {d for arg in node.args if (d := depth[arg]) is not None}
+            if len(known) > 1:
+                raise IRError(f"module {self.name}, node {i} ({node.origin}): its operands come {known} cycles late")
+            depth.append(max(known, default=0) + (node.op == "register"))
+        out = {d for port in self.outputs for ref in port.refs if (d := depth[ref]) is not None}
+        if len(out) > 1:
+            raise IRError(f"module {self.name}: its outputs come {out} cycles late")
+        return max(out, default=0)
+
+
+class Builder:
+    """Adds nodes; equal nodes are made once, constants are folded, ops that do nothing are left out."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[Node] = []
+        self.origin = ""
+        self._known: dict[tuple, int] = {}
+        self._inputs: list[Port] = []
+
+    def input(self, name: str, elements: Iterable[tuple[int, int, int]]) -> tuple[int, ...]:
+        """An input tensor from its elements' ``(lo, hi, frac)``. Constant elements become constants."""
+        refs = []
+        for lo, hi, frac in elements:
+            if lo == hi:
+                refs.append(self.const(lo, frac))
+            else:
+                self.nodes.append(Node("input", (), (lo, hi), lo, hi, frac, self.origin))
+                refs.append(len(self.nodes) - 1)
+        self._inputs.append(Port(name, tuple(refs)))
+        return self._inputs[-1].refs
+
+    def const(self, value: int, frac: int = 0) -> int:
+        return self._node("const", (), (value,), frac)
+
+    def add(self, a: int, b: int, sa: int = 0, sb: int = 0, frac: int = 0, bound: Range | None = None) -> int:
+        """``(a << sa) + (b << sb)``, which the caller has proven to lie within `bound`."""
+        if self._is(a, 0) and sb == 0:
+            return b
+        if self._is(b, 0) and sa == 0:
+            return a
+        ordered = ((a, b), (sa, sb)) if (a, sa) <= (b, sb) else ((b, a), (sb, sa))
+        return self._node("add", *ordered, frac, bound)
+
+    def sub(self, a: int, b: int, sa: int = 0, sb: int = 0, frac: int = 0, bound: Range | None = None) -> int:
+        """``(a << sa) - (b << sb)``, which the caller has proven to lie within `bound`."""
+        if self._is(b, 0) and sa == 0:
+            return a
+        if self._is(a, 0) and sb == 0:
+            return self.neg(b, frac)
+        return self._node("sub", (a, b), (sa, sb), frac, bound)
+
+    def neg(self, a: int, frac: int = 0) -> int:
+        return self._node("neg", (a,), (), frac)
+
+    def relu(self, a: int) -> int:
+        """``max(a, 0)``."""
+        return a if self.nodes[a].lo >= 0 else self._node("relu", (a,), (), self.nodes[a].frac)
+
+    def clamp(self, a: int, lo: int, hi: int) -> int:
+        """The nearest integer in ``lo..hi``."""
+        if lo <= self.nodes[a].lo and self.nodes[a].hi <= hi:
+            return a
+        if lo == 0 and self.nodes[a].hi <= hi:
+            return self.relu(a)
+        return self._node("clamp", (a,), (lo, hi), self.nodes[a].frac)
+
+    def keep(self, a: int, drop: int, t: FixedType) -> int:
+        """Drops the `drop` low bits (negative: appends zeros), then wraps into `t`."""
+        if drop == 0 and t.lo <= self.nodes[a].lo and self.nodes[a].hi <= t.hi:
+            return a
+        return self._node("keep", (a,), (drop, int(t.signed), t.width), t.frac)
+
+    def register(self, a: int) -> int:
+        """`a`, one clock later. A constant needs no register."""
+        return a if self.nodes[a].constant else self._node("register", (a,), (), self.nodes[a].frac)
+
+    def copy(self, node: Node, args: tuple[int, ...]) -> int:
+        """`node` on other arguments, through the same simplifications."""
+        self.origin = node.origin
+        match node.op:
+            case "const":
+                return self.const(node.params[0], node.frac)
+            case "add" | "sub":
+                return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
+            case "neg":
+                return self.neg(*args, node.frac)
+            case "relu" | "register":
+                return getattr(self, node.op)(*args)
+            case "clamp":
+                return self.clamp(*args, *node.params)
+            case "keep":
+                t = keep_type((node.params[0], node.params[1], node.params[2]))
+                return self.keep(*args, node.params[0], FixedType(t.signed, t.width, node.frac))
+        raise IRError(f"no rule to copy the op {node.op!r}")
+
+    def module(self, outputs: Mapping[str, Iterable[int]]) -> Module:
+        """The finished module, without nodes that no output needs. Inputs stay: they are the module's ports."""
+        ports = [Port(name, tuple(refs)) for name, refs in outputs.items()]
+        live = {ref for port in (*ports, *self._inputs) for ref in port.refs}
+        for i in range(len(self.nodes) - 1, -1, -1):
+            if i in live:
+                live.update(self.nodes[i].args)
+        new = {old: i for i, old in enumerate(sorted(live))}
+        nodes = tuple(
+            Node(n.op, tuple(new[a] for a in n.args), n.params, n.lo, n.hi, n.frac, n.origin)
+            for n in (self.nodes[old] for old in new)
+        )
+        moved = [tuple(Port(p.name, tuple(new[r] for r in p.refs)) for p in ports) for ports in (self._inputs, ports)]
+        return Module(self.name, nodes, *moved)
+
+    def _is(self, ref: int, value: int) -> bool:
+        return self.nodes[ref].lo == self.nodes[ref].hi == value
+
+    def _node(
+        self, op: str, args: tuple[int, ...], params: tuple[int, ...], frac: int, bound: Range | None = None
+    ) -> int:
+        key = (op, args, params)
+        if key in self._known:
+            return self._known[key]
+        lo, hi = OPS[op].infer(params, *((self.nodes[a].lo, self.nodes[a].hi) for a in args))
+        if bound is not None:
+            lo, hi = max(lo, bound[0]), min(hi, bound[1])
+        if lo == hi and op != "const":
+            ref = self.const(lo, frac)
+        else:
+            self.nodes.append(Node(op, args, params, lo, hi, frac, self.origin))
+            ref = len(self.nodes) - 1
+        self._known[key] = ref
+        return ref
+
+
+def rebuild(module: Module) -> tuple[Builder, dict[int, int]]:
+    """A builder that holds the inputs of `module`, and where they are: how a pass starts."""
+    builder = Builder(module.name)
+    new: dict[int, int] = {}
+    for port in module.inputs:
+        builder.origin = module.nodes[port.refs[0]].origin if port.refs else ""
+        elements = [(module.nodes[r].lo, module.nodes[r].hi, module.nodes[r].frac) for r in port.refs]
+        new.update(zip(port.refs, builder.input(port.name, elements), strict=True))
+    return builder, new

@@ -1,0 +1,131 @@
+"""The ops of the netlist: one record each, holding its range rule, its integer meaning and its Verilog.
+
+Values are plain integers. Every op is exact except `keep`, the only one that drops bits, so passes may reorder the
+others freely. To add an op: a record here, a row in README.md, a case in rtl_tests/test_ops.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hgq.errors import IRError
+from hgq.fixed import FixedType
+from hgq.netlist.signal import Signal
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class OpDef:
+    """What is known about one op.
+
+    infer: ``(params, *(lo, hi) of the arguments) -> (lo, hi)`` of the result, inclusive.
+    evaluate: ``(params, *integers) -> integer``; also on NumPy arrays (int64 or Python integers).
+    verilog: ``(params, result, *argument signals) -> expression`` of exactly `result.width` bits. None where the
+        emitter writes the node in another way (ports, literals, registers).
+    """
+
+    infer: Callable[..., Range]
+    evaluate: Callable[..., Any]
+    verilog: Callable[..., str] | None
+
+
+def _add_infer(params: tuple[int, int], a: Range, b: Range) -> Range:
+    sa, sb = params
+    return (a[0] << sa) + (b[0] << sb), (a[1] << sa) + (b[1] << sb)
+
+
+def _sub_infer(params: tuple[int, int], a: Range, b: Range) -> Range:
+    sa, sb = params
+    return (a[0] << sa) - (b[1] << sb), (a[1] << sa) - (b[0] << sb)
+
+
+def _infix(sign: str) -> Callable[..., str]:
+    def verilog(params: tuple[int, int], out: FixedType, a: Signal, b: Signal) -> str:
+        sa, sb = params
+        return f"{a.extend(out.width, sa)} {sign} {b.extend(out.width, sb)}"
+
+    return verilog
+
+
+def _neg_verilog(_: tuple, out: FixedType, a: Signal) -> str:
+    return f"{out.width}'d0 - {a.extend(out.width)}"
+
+
+def _relu_verilog(_: tuple, out: FixedType, a: Signal) -> str:
+    if not a.type.signed:
+        return a.low(out.width)
+    return f"{{{out.width}{{~{a.bit(a.type.width - 1)}}}}} & {a.low(out.width)}"
+
+
+def _minimum(a: Any, b: int) -> Any:
+    return b - _maximum(b - a, 0)
+
+
+def _maximum(a: Any, b: int) -> Any:
+    return (a > b) * (a - b) + b  # works on integers and arrays alike, without loss
+
+
+def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
+    lo, hi = params
+    return min(max(a[0], lo), hi), min(max(a[1], lo), hi)
+
+
+def _clamp_verilog(params: tuple[int, int], out: FixedType, a: Signal) -> str:
+    lo, hi = params
+    value = a.low(out.width)
+    if a.lo < lo:
+        value = f"{a.less_than(lo)} ? {literal(lo, out.width)} : {value}"
+    if a.hi > hi:
+        value = f"{a.greater_than(hi)} ? {literal(hi, out.width)} : {value}"
+    return value
+
+
+def keep_type(params: tuple[int, int, int]) -> FixedType:
+    """The type (at frac 0) that a `keep` cuts to."""
+    _, signed, width = params
+    return FixedType(bool(signed), width, 0)
+
+
+def _keep_infer(params: tuple[int, int, int], a: Range) -> Range:
+    drop, t = params[0], keep_type(params)
+    lo, hi = (a[0] >> drop, a[1] >> drop) if drop >= 0 else (a[0] << -drop, a[1] << -drop)
+    return (lo, hi) if t.lo <= lo and hi <= t.hi else (t.lo, t.hi)
+
+
+def _keep_evaluate(params: tuple[int, int, int], a: Any) -> Any:
+    drop, t = params[0], keep_type(params)
+    return (((a >> drop) if drop >= 0 else (a << -drop)) - t.lo) % (1 << t.width) + t.lo
+
+
+def _keep_verilog(params: tuple[int, int, int], out: FixedType, a: Signal) -> str:
+    drop = params[0]
+    return a.slice(drop, out.width) if drop >= 0 else a.extend(out.width, -drop)
+
+
+def literal(value: int, width: int) -> str:
+    """A sized Verilog literal, in two's complement."""
+    return f"{width}'d{value % (1 << width)}"
+
+
+def _outside(*_: Any) -> Any:
+    raise IRError("inputs and constants are filled in by whoever evaluates the module")
+
+
+OPS: dict[str, OpDef] = {
+    "input": OpDef(lambda params: params, _outside, None),
+    "const": OpDef(lambda params: (params[0], params[0]), lambda params: params[0], None),
+    "add": OpDef(_add_infer, lambda params, a, b: (a << params[0]) + (b << params[1]), _infix("+")),
+    "sub": OpDef(_sub_infer, lambda params, a, b: (a << params[0]) - (b << params[1]), _infix("-")),
+    "neg": OpDef(lambda params, a: (-a[1], -a[0]), lambda params, a: -a, _neg_verilog),
+    "relu": OpDef(
+        lambda params, a: (max(a[0], 0), max(a[1], 0)), lambda params, a: _maximum(a, 0), _relu_verilog
+    ),
+    "clamp": OpDef(
+        _clamp_infer, lambda params, a: _minimum(_maximum(a, params[0]), params[1]), _clamp_verilog
+    ),
+    "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
+    "register": OpDef(lambda params, a: a, lambda params, a: a, None),
+}

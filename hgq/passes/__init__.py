@@ -1,0 +1,32 @@
+"""Netlist to netlist. Each pass is one function in one file and leaves what every output computes unchanged.
+
+README.md says how to write one, and why they stand in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hgq.netlist.design import Design
+from hgq.netlist.module import Module
+from hgq.passes.hoist_rounding import hoist_rounding
+from hgq.passes.insert_registers import insert_registers
+from hgq.passes.merge_constants import merge_constants
+
+PIPELINE: list[Callable[[Module], Module]] = [
+    hoist_rounding,  # first: moves the half of a rounding next to the bias ...
+    merge_constants,  # ... so that one adder adds both
+]
+"""What `optimise` runs on every module, in this order."""
+
+
+def optimise(design: Design) -> Design:
+    """`design` after every pass of PIPELINE."""
+    modules = dict(design.modules)
+    for one in PIPELINE:
+        modules = {name: one(module) for name, module in modules.items()}
+    return replace(design, modules=modules)
+
+
+__all__ = ["PIPELINE", "hoist_rounding", "insert_registers", "merge_constants", "optimise"]
