@@ -44,7 +44,7 @@ def pipeline(
         lines.append(f"  reg [{out_width - 1}:0] d{n}; always @(posedge clk) d{n} <= d{n - 1};")
     for n in range(1, valids + 1):
         lines.append(f"  reg v{n}; always @(posedge clk) v{n} <= v{n - 1}{keep};")
-    flip = " ^ {{%d{1'b0}}, forgotten[0]}" % out_width if ghost else ""
+    flip = f" ^ {{{{{out_width}{{1'b0}}}}, forgotten[0]}}" if ghost else ""
     lines += [f"  assign out_valid = v{valids};", f"  assign out_data = d{latency}{flip};", "endmodule", ""]
     path = folder / f"{top}.v"
     path.write_text("\n".join(lines))
