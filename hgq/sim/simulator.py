@@ -171,8 +171,15 @@ def run(
     folder: Path | None = None,
     progress: Progress = logger.info,
     options: dict | None = None,
+    module: str = "bench",
 ) -> np.ndarray | None:
-    """Runs tests of bench.py in the simulator, building it if needed. Returns what the bench saved as outputs, if any.
+    """Runs cocotb tests in the simulator, building it if needed. Returns what they saved as outputs.npy, if anything.
+
+    Args:
+        checks: names of tests in `module`.
+        arrays: saved for the tests as {name}.npy.
+        folder: holds bulk.cpp, and bench.py, on top of sys.path in the simulator.
+        options: added to the tests' config.json.
 
     Files pass through a temporary folder, which stays if something fails so that its log can be read.
     """
@@ -184,7 +191,7 @@ def run(
     config = asdict(design) | {"sources": [], "seed": 1, "threads": None} | (options or {})
     (work / "config.json").write_text(json.dumps(config))
     start = time.monotonic()
-    _run_cocotb(executable, checks, work, folder, int(config["seed"]))
+    _run_cocotb(executable, module, checks, work, folder, int(config["seed"]))
     progress(f"simulated {design.top}: {', '.join(checks)} ({time.monotonic() - start:.1f} s)")
     outputs = work / "outputs.npy"
     result = np.load(outputs) if outputs.exists() else None
@@ -192,7 +199,7 @@ def run(
     return result
 
 
-def _run_cocotb(executable: Path, checks: Sequence[str], work: Path, folder: Path, seed: int) -> None:
+def _run_cocotb(executable: Path, module: str, checks: Sequence[str], work: Path, folder: Path, seed: int) -> None:
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
@@ -204,8 +211,8 @@ def _run_cocotb(executable: Path, checks: Sequence[str], work: Path, folder: Pat
     problem = ""
     try:
         runner.test(
-            test_module="bench",
-            test_filter=rf"^bench\.({'|'.join(checks)})$",
+            test_module=module,
+            test_filter=rf"^{module}\.({'|'.join(checks)})$",
             hdl_toplevel=executable.name,
             hdl_toplevel_lang="verilog",
             build_dir=executable.parent,
@@ -213,7 +220,8 @@ def _run_cocotb(executable: Path, checks: Sequence[str], work: Path, folder: Pat
             results_xml=str(results),
             log_file=log,
             seed=seed,
-            extra_env={"BENCH_WORK": str(work), "BENCH_CHECKS": ",".join(checks)},
+            # Rewriting assertions would import pytest into the simulator: most of its time to start.
+            extra_env={"BENCH_WORK": str(work), "COCOTB_REWRITE_ASSERTION_FILES": ""},
             test_args=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
         )
     except ValueError as error:  # cocotb: "Unable to find libpython"

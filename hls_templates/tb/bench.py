@@ -40,7 +40,7 @@ def _fail(check, kind, cycle, index=None, **numbers):
     raise AssertionError(f"{check}: {kind}, vector {index}, clock {cycle}, {numbers}")
 
 
-# Bulk
+# Bulk. These two come before the others: Verilator refuses further copies of a model once simulated time has passed.
 
 
 def _bulk(check, inputs, gaps, init, threads):
