@@ -1,0 +1,174 @@
+"""What all quantised layers share: activation, input and output quantizers, the price of bits, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgq.fixed import FixedArray
+from hgq.quantizers import Quantizer, activation_quantizer
+from hgq.quantizers.exact import Tensor
+
+ACTIVATIONS = ("linear", "relu")
+DTYPES = ("float32", "float64")
+
+
+class QLayer(keras.layers.Layer):
+    """Base of all quantised layers. The converter recognises layers by it and reads:
+
+    `input_quantizer`, `output_quantizer` (a quantizer or None), `activation_name` ("linear" or "relu"),
+    `input_shape_` (shape of the input without the batch axis) and `constants()`.
+
+    In training each call adds ``beta * ebops_bar + gamma * sum(bits)`` to the loss; evaluation adds nothing, so that
+    `val_loss` is the loss of the task alone.
+
+    Args:
+        activation: None, "linear" or "relu".
+        input_quantizer: quantizes what comes in; "default" is a `FracQuantizer` per element.
+        output_quantizer: quantizes what goes out, after the activation; None leaves the exact accumulator.
+        beta: weight of EBOPs in the loss, kept in a variable that `BetaSchedule` sets.
+        gamma: weight of the plain sum of bits in the loss. Far below 1e-6: Adam turns any steady gradient into
+            full-speed decay of bits that nothing else holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: str | None = None,
+        input_quantizer: Any = "default",
+        output_quantizer: Any = None,
+        beta: float = 1e-6,
+        gamma: float = 1e-8,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self._check_dtype()
+        self.activation_name = self._activation(activation)
+        for what, value in (("beta", beta), ("gamma", gamma)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{self}: {what}={value}; it must be 0 or more")
+        self.initial_beta, self.gamma = beta, gamma
+        self.input_quantizer = self._quantizer("input_quantizer", input_quantizer, activation_quantizer)
+        self.output_quantizer = self._quantizer("output_quantizer", output_quantizer, activation_quantizer)
+
+    def constants(self) -> dict[str, tuple[np.ndarray, FixedArray]]:
+        """Quantised constants as inference computes them (float64) and their learned types: "kernel", "bias"."""
+        return {}
+
+    def exact_ebops(self) -> int:
+        """Exact EBOPs of one call of this layer."""
+        return 0
+
+    def ebops_bar(self) -> Tensor:
+        """Differentiable upper estimate of the EBOPs of one call."""
+        return ops.zeros((), self.compute_dtype)
+
+    def quantizers(self) -> dict[str, Quantizer]:
+        """All quantizers of the layer by the name of their argument."""
+        found = {name: getattr(self, name, None) for name in self._quantizer_names()}
+        return {name: quantizer for name, quantizer in found.items() if quantizer is not None}
+
+    def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape (no batch axis) of the tensor that each quantizer of `quantizers()` works on."""
+        shapes = {"input_quantizer": self.input_shape_, "output_quantizer": self.output_shape_}
+        return {name: shapes[name] for name in self.quantizers() if name in shapes}
+
+    # --- for subclasses ---------------------------------------------------------------------------------------------
+
+    def _quantizer_names(self) -> tuple[str, ...]:
+        return "input_quantizer", "output_quantizer"
+
+    def _attach(self, input_shape: tuple[int | None, ...], output_shape: tuple[int | None, ...]) -> None:
+        """Builds what this class owns; shapes with the batch axis."""
+        self.input_shape_, self.output_shape_ = tuple(input_shape[1:]), tuple(output_shape[1:])
+        if self.input_quantizer is not None:
+            self.input_quantizer.attach(self.input_shape_, str(self))
+        if self.output_quantizer is not None:
+            self.output_quantizer.attach(self.output_shape_, str(self))
+        self.beta = self.add_weight(
+            (), keras.initializers.Constant(self.initial_beta), trainable=False, name="ebops_beta"
+        )
+
+    def _quantize_input(self, x: Tensor, training: bool) -> Tensor:
+        return x if self.input_quantizer is None else self.input_quantizer.apply(x, training)
+
+    def _finish(self, y: Tensor, training: bool) -> Tensor:
+        """Activation, output quantizer, and the price of this call."""
+        if self.activation_name == "relu":
+            y = ops.relu(y)
+        if self.output_quantizer is not None:
+            y = self.output_quantizer.apply(y, training)
+        if training:
+            all_bits = sum(ops.sum(quantizer.bits(sign=False)) for quantizer in self.quantizers().values())
+            self.add_loss(self.beta * self.ebops_bar() + self.gamma * all_bits)
+        return y
+
+    def _numpy_constant(self, name: str, value: Tensor, quantizer: Quantizer) -> tuple[np.ndarray, FixedArray]:
+        array = np.asarray(ops.convert_to_numpy(value), np.float64)
+        if not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            raise ValueError(
+                f"{self}: {bad} of {array.size} values of its {name} are NaN or infinite: training has diverged. "
+                "Fix: train again with a lower learning rate, or load an earlier checkpoint."
+            )
+        return array, quantizer.types(array.shape)
+
+    def _known_input_shape(self) -> tuple[int, ...]:
+        if None in self.input_shape_:
+            raise ValueError(
+                f"{self}: its input has shape {self.input_shape_}; hardware needs every size. "
+                "Fix: give the model a fully known input shape."
+            )
+        return self.input_shape_  # type: ignore[return-value]
+
+    def _quantizer(self, argument: str, given: Any, default: Callable[[], Quantizer]) -> Quantizer | None:
+        """The layer's own copy of the quantizer that the user gave."""
+        if given is None:
+            return None
+        if isinstance(given, str) and given == "default":
+            given = default()
+        if isinstance(given, dict):
+            given = keras.saving.deserialize_keras_object(given)
+        if not isinstance(given, Quantizer):
+            raise TypeError(
+                f"{self}: {argument}={given!r} is no quantizer. "
+                'Fix: pass an object such as hgq.quantizers.FracQuantizer(f0=4), its configuration, or "default".'
+            )
+        return given.copy(argument, self.dtype_policy)
+
+    def _activation(self, activation: Any) -> str:
+        if activation is None:
+            return "linear"
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"{self}: activation={activation!r} is not supported; choose one of linear, relu or None")
+        return activation
+
+    def _check_dtype(self) -> None:
+        policy = self.dtype_policy
+        if policy.compute_dtype != policy.variable_dtype or policy.compute_dtype not in DTYPES:
+            raise ValueError(
+                f"{self}: dtype policy {policy.name!r} is not exact; quantised layers run in float32 or float64. "
+                'Fix: keras.config.set_dtype_policy("float32"), or pass dtype="float32" to this layer.'
+            )
+        if policy.compute_dtype == "float64":
+            made = keras.backend.standardize_dtype(ops.convert_to_tensor(np.zeros(1), dtype="float64").dtype)
+            if made != "float64":
+                raise ValueError(
+                    f"{self}: dtype float64, but the {keras.backend.backend()} backend makes {made} of it. "
+                    "Fix: set the environment variable JAX_ENABLE_X64=1."
+                )
+
+    def get_config(self) -> dict[str, Any]:
+        quantizers = {name: getattr(self, name, None) for name in self._quantizer_names()}
+        return (
+            super().get_config()
+            | {name: q and keras.saving.serialize_keras_object(q) for name, q in quantizers.items()}
+            | {"activation": self.activation_name, "beta": self.initial_beta, "gamma": self.gamma}
+        )
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} '{self.name}'"

@@ -1,0 +1,95 @@
+"""Arithmetic on tensors that is exact in float32 and float64 on every backend. No gradients here.
+
+All integers are held in floats; every function is exact as long as its integers have at most 24 (float32) or 53
+(float64) significant bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from hgq.fixed import Overflow, Rounding
+
+Tensor = Any
+"""A tensor of whatever backend Keras runs on."""
+
+_LEAST, _MOST = -126, 127
+_POWERS = np.ldexp(1.0, np.arange(_LEAST, _MOST + 1))
+
+
+def read(variable: Any) -> Tensor:
+    """The value of a Keras variable as a plain tensor.
+
+    On TensorFlow `convert_to_tensor` hands out the variable itself, which a custom gradient refuses as argument.
+    """
+    return ops.reshape(variable, variable.shape)
+
+
+def power_of_two(n: Tensor) -> Tensor:
+    """``2**n`` for integers `n` in -126..127 held in a float tensor, in the dtype of `n`.
+
+    A table, because `exp2` is off by an ulp for most integers on JAX 0.10 and `pow` promises nothing.
+    """
+    table = ops.convert_to_tensor(_POWERS, dtype=n.dtype)
+    return ops.take(table, ops.clip(ops.cast(n, "int32"), _LEAST, _MOST) - _LEAST)
+
+
+def to_integer(t: Tensor, rounding: Rounding) -> Tensor:
+    """Rounds `t` to an integer. ``floor(t + 0.5)`` would give 1 for 0.49999997: hence the fraction is compared."""
+    floor = ops.floor(t)
+    if rounding == Rounding.TRN:
+        return floor
+    if rounding == Rounding.RND_CONV:
+        return ops.round(t)  # half to even on TensorFlow, JAX and PyTorch (tested)
+    return floor + ops.cast(t - floor >= 0.5, t.dtype)
+
+
+def bits_of(m: Tensor) -> Tensor:
+    """The number of bits of the integer ``m >= 0``: the smallest n >= 0 with ``m < 2**n``."""
+    guess = ops.floor(ops.log2(ops.maximum(m, 1.0))) + 1.0
+    # log2 may be an ulp off next to a power of two: two exact comparisons settle it.
+    guess = guess + ops.cast(m >= power_of_two(guess), m.dtype)
+    guess = guess - ops.cast(m < power_of_two(guess - 1.0), m.dtype)
+    return ops.where(m >= 1.0, guess, ops.zeros_like(m))
+
+
+def magnitude_bits(lo: Tensor, hi: Tensor, symmetric: bool) -> Tensor:
+    """Bits without the sign that hold the integers ``lo..hi`` (``lo <= 0 <= hi``), or ``-max..max`` if symmetric."""
+    down = ops.negative(lo)
+    if symmetric:
+        return bits_of(ops.maximum(down, hi))
+    n = bits_of(down)
+    # The lower bound reaches one further: -2**n needs n bits only. (Not bits_of(down - 1): that may round.)
+    n = n - ops.cast(ops.logical_and(down >= 1.0, down == power_of_two(n - 1.0)), n.dtype)
+    return ops.maximum(n, bits_of(hi))
+
+
+def bounds(bits: Tensor, signed: Tensor, overflow: Overflow) -> tuple[Tensor, Tensor]:
+    """Lowest and highest integer of `bits` magnitude bits. `signed` is 0 or 1, element by element."""
+    top = power_of_two(bits)
+    hi = top - 1.0
+    lo = ops.negative(hi if overflow == Overflow.SAT_SYM else top)
+    return lo * signed, hi
+
+
+def fit(m: Tensor, bits: Tensor, signed: Tensor, overflow: Overflow) -> tuple[Tensor, Tensor]:
+    """Brings the integers `m` into range; also returns which of them were inside before."""
+    lo, hi = bounds(bits, signed, overflow)
+    inside = ops.logical_and(m >= lo, m <= hi)
+    if overflow != Overflow.WRAP:
+        return ops.clip(m, lo, hi), inside
+    # Each step is exact: size is a power of two, and what remains has no more bits than m or the type.
+    size = power_of_two(bits + signed)
+    rest = m - size * ops.floor(m / size)
+    rest = rest - size * signed * ops.cast(rest * 2.0 >= size, m.dtype)
+    return ops.where(inside, m, rest), inside
+
+
+def sum_to(t: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sums `t` over the axes along which a tensor of `shape` was broadcast to it."""
+    extra = len(t.shape) - len(shape)
+    axes = [*range(extra), *(extra + n for n, size in enumerate(shape) if size == 1 and t.shape[extra + n] != 1)]
+    return ops.reshape(ops.sum(t, axis=axes), shape) if axes else t

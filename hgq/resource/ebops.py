@@ -1,0 +1,47 @@
+"""Exact EBOPs (effective bit operations), in integers: the one definition for training, IR and report.
+
+EBOPs of a multiplication by a constant = (bits of the constant's magnitude between its highest and lowest set bit)
+x (storage width of the other operand, sign included); of a bias that is not 0 = its width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def span(m: np.ndarray) -> np.ndarray:
+    """Bits between the highest and the lowest set bit of ``|m|``, both included; 0 for 0.
+
+    >>> span(np.array([0, 1, 4, -6, 5, 7])).tolist()
+    [0, 1, 1, 2, 3, 3]
+    """
+    m = np.asarray(m)
+    return np.array([_span(int(v)) for v in m.ravel().tolist()], np.int64).reshape(m.shape)
+
+
+def _span(m: int) -> int:
+    return abs(m).bit_length() - (m & -m).bit_length() + 1 if m else 0
+
+
+def matmul_ebops(kernel: np.ndarray, input_widths: np.ndarray) -> int:
+    """EBOPs of ``x @ kernel``, fully unrolled: every position of the leading axes of x has its own multipliers.
+
+    Args:
+        kernel: mantissas, integers of shape (inputs, outputs). Their LSB does not matter.
+        input_widths: width in bits of each element of x, shape (..., inputs), no batch axis.
+    """
+    kernel, input_widths = np.asarray(kernel), np.asarray(input_widths)
+    if kernel.ndim != 2 or input_widths.shape[-1:] != kernel.shape[:1]:
+        raise ValueError(f"matmul_ebops: a kernel of shape {kernel.shape} does not fit inputs {input_widths.shape}")
+    per_input = span(kernel).sum(axis=1)
+    return int((input_widths.astype(np.int64) @ per_input).sum())
+
+
+def bias_ebops(bias: np.ndarray, widths: np.ndarray, positions: int = 1) -> int:
+    """EBOPs of adding a bias at `positions` places: the width of each element that is not 0.
+
+    >>> bias_ebops(np.array([0, 3, -8]), np.array([4, 4, 5]))
+    9
+    """
+    bias, widths = np.asarray(bias), np.asarray(widths, np.int64)
+    return positions * int(np.where(bias != 0, widths, 0).sum())
