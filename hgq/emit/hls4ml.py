@@ -80,10 +80,7 @@ def _model_graph(todo: Plan, out: Path, project_name: str, backend: str, part: s
 
     from hgq.emit import hls4ml_layers  # noqa: F401  registers our layers
 
-    # Constants go into the C++ itself (no weights/*.txt read at run time): synthesis and simulation see the same text.
-    config = create_config(
-        str(out), project_name, backend, part=part, clock_period=clock_ns, io_type="io_parallel", write_weights_txt=False
-    )
+    config = create_config(str(out), project_name, backend, part=part, clock_period=clock_ns, io_type="io_parallel")
     precision = {
         layer.name: {"Precision": {role: _precision(kind) for role, kind in layer.types.items()}} for layer in todo.layers
     }
