@@ -264,7 +264,7 @@ def build(sources: Sequence[Path], top: str, *, folder: Path, progress: Progress
     texts = [Path(source).read_bytes() for source in sources]
     bulk_cpp = folder / "bulk.cpp"
     key = _digest(*_versions(compiler), top, *_VERILATE, *_COMPILE, *texts, bulk_cpp.read_bytes())
-    models = _cache() / "models"
+    models = cache_folder() / "models"
     model = models / key
     executable = model / top  # the runner takes its name for that of the top module
     if executable.exists():
@@ -320,7 +320,7 @@ def _compile(root: Path, compiler: list[str], work: Path, bulk_cpp: Path, archiv
 
 def _runtime(root: Path, compiler: list[str], progress: Progress) -> Path:
     """Verilator's runtime library: the same for every design, so compiled once."""
-    archive = _cache() / "runtime" / f"{_digest(*_versions(compiler), *_COMPILE, *_RUNTIME)}.o"
+    archive = cache_folder() / "runtime" / f"{_digest(*_versions(compiler), *_COMPILE, *_RUNTIME)}.o"
     if not archive.exists():
         start = time.monotonic()
         progress("compiling Verilator's runtime (once)")
@@ -405,7 +405,7 @@ def _versions(compiler: list[str]) -> list[str]:
     return [*wheels, str(config.libs_dir), *compiler, banner]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """HGQ_CACHE, or the user's cache folder."""
     if os.environ.get("HGQ_CACHE"):
         return Path(os.environ["HGQ_CACHE"]).absolute()
