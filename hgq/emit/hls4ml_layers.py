@@ -1,9 +1,13 @@
 """The layers that hgq adds to hls4ml's Vivado and Vitis back ends. Importing this imports hls4ml and registers them.
 
-None of hls4ml's own optimisation passes knows these classes, so none can fuse, drop or retype them.
+FLOW is the list of hls4ml passes that our projects go through: those that prepare C++. The passes that optimise, infer
+types or fix them up (flows 'convert' and 'optimize') are left out: one of them retypes inputs of more than 100 bits,
+others fuse or drop layers, and nothing is left for them to find.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from hls4ml.backends import get_backend
 from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
@@ -13,6 +17,7 @@ from hls4ml.backends.vivado.passes.core_templates import (
     batchnorm_include_list,
 )
 from hls4ml.model.attributes import Attribute, TypeAttribute, WeightAttribute
+from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Layer, register_layer
 from hls4ml.model.types import Source
 
@@ -23,7 +28,7 @@ class HGQElementwise(Layer):
     Attributes: shape, function (its name), code (a Source, which hls4ml writes into nnet_code_gen.h).
     """
 
-    _expected_attributes = [
+    _expected_attributes: ClassVar = [
         Attribute("shape", value_type=list),
         Attribute("function", value_type=str),
         Attribute("code", value_type=Source),
@@ -48,7 +53,7 @@ class HGQAffine(Layer):
     A class of its own because hls4ml fuses or removes BatchNormalization nodes.
     """
 
-    _expected_attributes = [
+    _expected_attributes: ClassVar = [
         Attribute("n_in"),
         Attribute("n_filt"),
         WeightAttribute("scale"),
@@ -81,7 +86,20 @@ class HGQAffineCall(FunctionCallTemplate):
         return batchnorm_function_template.format(**params)
 
 
+FLOW = "hgq:project"
+
+
+def _templates() -> list[str]:
+    return [*get_flow("vivado:apply_templates").optimizers, *get_flow("vitis:apply_templates").optimizers]
+
+
 for _layer in (HGQElementwise, HGQAffine):
     register_layer(_layer.__name__, _layer)
 for _template in (HGQElementwiseCall, HGQAffineConfig, HGQAffineCall):
     get_backend("Vivado").register_template(_template)  # Vitis applies the templates of Vivado
+register_flow("hgq:init", get_flow("vivado:init_layers").optimizers)
+register_flow(
+    "hgq:shapes", ["vivado:optimize_pointwise_conv", "vivado:inplace_parallel_reshape"], requires=["hgq:init"]
+)
+register_flow("hgq:types", get_flow("vivado:specific_types").optimizers, requires=["hgq:shapes"])
+register_flow(FLOW, _templates, requires=["hgq:types"])

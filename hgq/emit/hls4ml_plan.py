@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from hgq.emit.hls4ml_names import cpp_names
 from hgq.emit.templates import template
 from hgq.errors import ConversionError, problem
-from hgq.fixed import MAX_WIDTH, FixedArray, FixedType, Overflow
+from hgq.fixed import MAX_WIDTH, FixedArray, FixedType
 from hgq.ir import Graph, Node
 
 WIDEST = MAX_WIDTH - 64
@@ -99,7 +100,9 @@ def plan(graph: Graph, reserved: Iterable[str] = ()) -> Plan:
     for node in reversed(list(graph)):
         if any(user in live for user in users[node.name]):
             live.add(node.name)
-    context = _Context(graph, cpp_names([*graph.nodes, *(_copy_name(name) for name in copied)], reserved))
+    extra = [_extra(name, "out") for name in copied]
+    extra += [_extra(node.name, "rows") for node in graph if node.op == "dense" and len(node.shape) > 2]
+    context = _Context(graph, cpp_names([*graph.nodes, *extra], reserved))
     layers: list[PlannedLayer] = []
     for node in graph:
         if node.name not in live:
@@ -108,25 +111,27 @@ def plan(graph: Graph, reserved: Iterable[str] = ()) -> Plan:
             context.refuse(node, "has no hls4ml form yet", "leave it out, or convert to Verilog only")
             continue
         try:
-            layer = PLANNERS[node.op](context, node)
+            planned = PLANNERS[node.op](context, node)
         except ConversionError as error:
             context.problems += error.problems
             continue
-        layers.append(layer)
-        _check_widths(context, layer)
+        layers += planned
+        _check_widths(context, planned[-1])
     # hls4ml drops a reshape at the end and cannot return an input: such outputs get a copy of their own.
     for name in copied:
         if not context.problems:
-            layers.append(_copy(context, graph[name]))
+            layers += _copy(context, graph[name])
     if context.problems:
         raise ConversionError(context.problems)
     names = context.names
-    outputs = [names[_copy_name(name) if name in copied else name] for name in dict.fromkeys(graph.outputs)]
-    return Plan(layers, [names[name] for name in graph.inputs], outputs, {node.name: names[node.name] for node in graph})
+    outputs = [names[_extra(name, "out") if name in copied else name] for name in dict.fromkeys(graph.outputs)]
+    inputs = [names[name] for name in graph.inputs]
+    return Plan(layers, inputs, outputs, {node.name: names[node.name] for node in graph})
 
 
-def _copy_name(name: str) -> str:
-    return f"{name}\0out"  # no node can have this name; cpp_names makes it <name>_out
+def _extra(name: str, what: str) -> str:
+    """Key of a layer that we add around the node `name`: no node can be called so, and C++ gets <name>_<what>."""
+    return f"{name}\0{what}"
 
 
 def _check_widths(context: _Context, layer: PlannedLayer) -> None:
@@ -155,7 +160,7 @@ def constants(node: Node, name: str) -> np.ndarray:
         except OverflowError:
             exact = False
         if not exact:
-            what = f"its {name} {m} * 2**{-frac} does not fit a C++ constant ({DOUBLE_BITS} bits, below 2**{DOUBLE_BITS})"
+            what = f"its {name} {m} * 2**{-frac} needs more than {DOUBLE_BITS} bits, or is 2**{DOUBLE_BITS} or more"
             raise ConversionError([problem(f"layer (op {node.op})", node.origin or node.name, what, "lower its bits")])
         values.flat[index] = value
     return values
@@ -170,22 +175,22 @@ def _layer(context: _Context, node: Node, kind: str, **attrs: Any) -> dict[str, 
     return {"name": context.names[node.name], "class_name": kind, "inputs": inputs, **attrs}
 
 
-def _input(context: _Context, node: Node) -> PlannedLayer:
+def _input(context: _Context, node: Node) -> list[PlannedLayer]:
     attrs = _layer(context, node, "InputLayer", input_shape=list(node.shape))
-    return PlannedLayer(node, attrs, {"result": container(node)})
+    return [PlannedLayer(node, attrs, {"result": container(node)})]
 
 
-def _reshape(context: _Context, node: Node) -> PlannedLayer:
+def _reshape(context: _Context, node: Node) -> list[PlannedLayer]:
     attrs = _layer(context, node, "Reshape", target_shape=list(node.shape))
-    return PlannedLayer(node, attrs, {"result": container(node)})
+    return [PlannedLayer(node, attrs, {"result": container(node)})]
 
 
-def _relu(context: _Context, node: Node) -> PlannedLayer:
+def _relu(context: _Context, node: Node) -> list[PlannedLayer]:
     attrs = _layer(context, node, "Activation", activation="relu", n_in=math.prod(node.shape))
-    return PlannedLayer(node, attrs, {"result": container(node)})
+    return [PlannedLayer(node, attrs, {"result": container(node)})]
 
 
-def _dense(context: _Context, node: Node) -> PlannedLayer:
+def _dense(context: _Context, node: Node) -> list[PlannedLayer]:
     """Products are exact, the accumulator keeps their finest LSB; it wraps, which is exact once the sum fits again."""
     n_in, n_out = np.shape(node.attrs["kernel"])
     types = {"result": container(node), "accum": container(node), "weight": _cover(node.attrs["kernel_types"])}
@@ -194,15 +199,22 @@ def _dense(context: _Context, node: Node) -> PlannedLayer:
         types["bias"] = _cover(node.attrs["bias_types"])
         attrs["bias_data"] = constants(node, "bias")
     if len(node.shape) == 1:
-        return PlannedLayer(node, _layer(context, node, "Dense", n_in=n_in, n_out=n_out, **attrs), types)
+        return [PlannedLayer(node, _layer(context, node, "Dense", n_in=n_in, n_out=n_out, **attrs), types)]
+    # hls4ml does a matrix product per row as a convolution with one tap, which takes exactly two axes.
     rows = math.prod(node.shape[:-1])
     attrs |= {"weight_data": attrs["weight_data"][None], "data_format": "channels_last"}
     attrs |= {"in_width": rows, "out_width": rows, "n_chan": n_in, "n_filt": n_out}
     attrs |= {"filt_width": 1, "stride_width": 1, "pad_left": 0, "pad_right": 0}
-    return PlannedLayer(node, _layer(context, node, "PointwiseConv1D", **attrs), types)
+    layer = PlannedLayer(node, _layer(context, node, "Conv1D", **attrs), types)
+    if len(node.shape) == 2:
+        return [layer]
+    source, name = context.graph[node.args[0]], context.names[_extra(node.name, "rows")]
+    rows_attrs = _layer(context, node, "Reshape", target_shape=[rows, n_in]) | {"name": name}
+    layer.attrs["inputs"] = [name]
+    return [PlannedLayer(source, rows_attrs, {"result": container(source)}), layer]
 
 
-def _affine(context: _Context, node: Node) -> PlannedLayer:
+def _affine(context: _Context, node: Node) -> list[PlannedLayer]:
     scale, offset = constants(node, "scale"), constants(node, "offset")
     per_channel = scale.ndim <= 1 and offset.ndim <= 1
     shape = node.shape[-1:] if per_channel else node.shape
@@ -217,28 +229,29 @@ def _affine(context: _Context, node: Node) -> PlannedLayer:
         "scale": _cover(node.attrs["scale_types"]),
         "bias": _cover(node.attrs["offset_types"]),
     }
-    return PlannedLayer(node, _layer(context, node, "HGQAffine", **attrs), types)
+    return [PlannedLayer(node, _layer(context, node, "HGQAffine", **attrs), types)]
 
 
-def _quantize(context: _Context, node: Node) -> PlannedLayer:
-    """Each element is cast to its own learned type. ap_types gets signed one-bit SAT_SYM wrong: that value is 0."""
+def _quantize(context: _Context, node: Node) -> list[PlannedLayer]:
+    """Each element is cast to its own learned type, or is 0 where it can only be 0.
+
+    That is not only shorter: ap_types gives -2**i for signed one-bit SAT_SYM, whose only value is 0, and aborts when
+    all bits of a wide value are rounded away (get_bit beyond the MSB).
+    """
     rounding, overflow = node.attrs["rounding"], node.attrs["overflow"]
+    columns = zip(node.attrs["types"], node.range.zero.ravel().tolist(), strict=True)
     values = [
-        "0" if t is None or _always_zero(t, overflow) else f"{t.to_ap_fixed(rounding, overflow)}(in[{n}])"
-        for n, t in enumerate(node.attrs["types"])
+        "0" if t is None or zero else f"{t.to_ap_fixed(rounding, overflow)}(in[{n}])"
+        for n, (t, zero) in enumerate(columns)
     ]
-    return _elementwise(context, node, context.names[node.name], "cast to the learned types", values)
+    return [_elementwise(context, node, context.names[node.name], "cast to the learned types", values)]
 
 
-def _always_zero(t: FixedType, overflow: Overflow) -> bool:
-    return t.signed and t.width == 1 and overflow == Overflow.SAT_SYM
-
-
-def _copy(context: _Context, node: Node) -> PlannedLayer:
+def _copy(context: _Context, node: Node) -> list[PlannedLayer]:
     values = [f"in[{n}]" for n in range(math.prod(node.shape))]
-    layer = _elementwise(context, node, context.names[_copy_name(node.name)], "copied to an output port", values)
+    layer = _elementwise(context, node, context.names[_extra(node.name, "out")], "copied to an output port", values)
     layer.attrs["inputs"] = [context.names[node.name]]
-    return layer
+    return [layer]
 
 
 def _elementwise(context: _Context, node: Node, name: str, what: str, values: list[str]) -> PlannedLayer:
@@ -250,7 +263,7 @@ def _elementwise(context: _Context, node: Node, name: str, what: str, values: li
     return PlannedLayer(node, attrs, {"result": container(node)}, code)
 
 
-PLANNERS: dict[str, Callable[[_Context, Node], PlannedLayer]] = {
+PLANNERS: dict[str, Callable[[_Context, Node], list[PlannedLayer]]] = {
     "input": _input,
     "quantize": _quantize,
     "dense": _dense,
@@ -258,42 +271,4 @@ PLANNERS: dict[str, Callable[[_Context, Node], PlannedLayer]] = {
     "relu": _relu,
     "reshape": _reshape,
 }
-"""IR op -> its hls4ml layer. An op that is not here is refused with the name of its layer."""
-
-CPP_WORDS = frozenset(
-    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t char8_t class co_await "
-    "co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do "
-    "double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable "
-    "namespace new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast "
-    "requires return short signed sizeof static static_assert static_cast struct switch template this thread_local throw "
-    "true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq "
-    "input output std nnet hls main assert errno linux unix i386 stdin stdout stderr".split()
-)
-_HLS4ML_NAME = re.compile(r"(layer|input|config|bias|weight|result|model_default|relu_config|[wbs])\d*(_out|_t)?")
-"""Names that hls4ml makes up itself."""
-
-
-def cpp_names(names: Iterable[str], reserved: Iterable[str] = ()) -> dict[str, str]:
-    """A C++ identifier for each name: lower case, unique also for hls4ml, which compares names without case.
-
-    >>> cpp_names(["Dense 1", "dense_1", "int", "µ", "3x"])
-    {'Dense 1': 'dense_1', 'dense_1': 'dense_1_2', 'int': 'int_2', 'µ': 'node', '3x': 'n3x'}
-    """
-    taken = CPP_WORDS | set(reserved)
-    result: dict[str, str] = {}
-    for name in names:
-        base = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "node"
-        base = f"n{base}" if base[0].isdigit() else base
-        candidate, count = base, 1
-        while candidate in taken or _HLS4ML_NAME.fullmatch(candidate):
-            count += 1
-            candidate = f"{base}_{count}"
-        result[name] = candidate
-        taken |= {candidate}
-    return result
-
-
-def check_project_name(name: str) -> None:
-    """Raises ValueError unless `name` can be the C++ function and the file name of a project."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in CPP_WORDS or _HLS4ML_NAME.fullmatch(name):
-        raise ValueError(f"project_name={name!r} is no usable C++ identifier; use letters, digits and _, as in 'jets'")
+"""IR op -> its hls4ml layers, of which the last one computes the node. An op that is not here is refused."""

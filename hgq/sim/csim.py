@@ -82,7 +82,8 @@ def run_csim(project: Path, graph: Graph, inputs: Mapping[str, np.ndarray]) -> d
             for port in ports:
                 if port.is_input:
                     _pack(port, np.asarray(inputs[port.node.name])).tofile(file)
-        command = [str(program), str(samples), str(source), str(result), str(project.resolve() / "firmware" / "weights")]
+        weights = project.resolve() / "firmware" / "weights"
+        command = [str(program), str(samples), str(source), str(result), str(weights)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
@@ -126,7 +127,7 @@ def build_csim(project: Path, graph: Graph) -> Path:
         include = (f"-I{project.resolve()}", f"-I{project.resolve() / 'firmware' / 'ap_types'}")
         _compile([*compiler, *_FLAGS, *include, str(work / "csim.cpp"), "-o", str(work / "csim")], project)
         try:
-            os.replace(work, folder)
+            work.replace(folder)
         except OSError:
             if not program.exists():  # else another process was faster
                 raise
@@ -188,12 +189,13 @@ def _unpack(port: _Port, words: np.ndarray) -> np.ndarray:
     result = shift(values, -port.up)
     off_grid = shift(result, port.up) != values
     if off_grid.any():
-        sample, *element = (int(n) for n in np.argwhere(off_grid)[0])
+        sample, *rest = (int(n) for n in np.argwhere(off_grid)[0])
+        element = tuple(rest)
         raise VerificationError(
-            f"C simulation: output '{port.node.name}' element {tuple(element)} of sample {sample} has bits below its LSB "
-            f"2**{-int(port.node.range.frac[tuple(element)])}: got {values[(sample, *element)]} * 2**{-port.kind.frac}"
+            f"C simulation: output '{port.node.name}' element {element} of sample {sample} has bits below its LSB "
+            f"2**{-int(port.node.range.frac[element])}: got {values[(sample, *element)]} * 2**{-port.kind.frac}"
         )
-    return result.astype(np.int64) if result.dtype == object and port.node.range.bits <= 62 else result
+    return as_objects(result) if port.node.range.bits > 62 else result.astype(np.int64)
 
 
 def cache_folder() -> Path:

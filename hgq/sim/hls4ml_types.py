@@ -115,7 +115,8 @@ def _compare(project: Project, node: Node, call: Call) -> list[str]:
     if node.op == "quantize":
         found += _compare_casts(node, project.casts.get(call.function, []))
     elif node.op == "dense":
-        accumulator = project.types.get(project.accumulators.get(call.types[2], project.accumulators.get(f"{call.types[2]}_mult", "")))
+        accumulators = [project.accumulators.get(f"{call.types[2]}{end}", "") for end in ("", "_mult")]
+        accumulator = next((project.types[name] for name in accumulators if name), None)
         if accumulator != smallest:
             found.append(_difference(node, "type of the accumulator", smallest, accumulator))
         found += _compare_constants(project, node, "kernel", call.arguments[2])
@@ -130,19 +131,17 @@ def _compare(project: Project, node: Node, call: Call) -> list[str]:
 
 
 def _compare_casts(node: Node, casts: list[tuple[int, Cast | None] | None]) -> list[str]:
-    types: FixedArray = node.attrs["types"]
+    """An element may be written as 0 only where range analysis proves that it can be nothing else."""
     rounding, overflow = node.attrs["rounding"], node.attrs["overflow"]
-    expected: list[tuple[int, Cast | None] | None] = []
-    for n, t in enumerate(types):
-        zero = t is None or (overflow == Overflow.SAT_SYM and t.signed and t.width == 1)
-        expected.append(None if zero or t is None else (n, (t, rounding, overflow)))
-    if len(casts) != len(expected):
-        return [_difference(node, "number of casts", len(expected), len(casts))]
-    return [
-        _difference(node, f"cast of element {n}", *(_cast_text(pair) for pair in (want, got)))
-        for n, (want, got) in enumerate(zip(expected, casts, strict=True))
-        if want != got
-    ]
+    types: FixedArray = node.attrs["types"]
+    if len(casts) != types.size:
+        return [_difference(node, "number of casts", types.size, len(casts))]
+    found = []
+    for n, (t, zero, got) in enumerate(zip(types, node.range.zero.ravel().tolist(), casts, strict=True)):
+        expected = None if t is None or zero else (n, (t, rounding, overflow))
+        if got != expected:
+            found.append(_difference(node, f"cast of element {n}", _cast_text(expected), _cast_text(got)))
+    return found
 
 
 def _compare_constants(project: Project, node: Node, name: str, array: str) -> list[str]:
