@@ -317,6 +317,17 @@ def encode(x: np.ndarray, types: FixedArray, rounding: Rounding, overflow: Overf
     Raises:
         ValueError: NaN or infinity in `x`, or a shape that does not end in `types.shape`.
     """
+    return np.where(types.width > 0, fit(_on_grid(x, types, rounding), types, overflow), 0)
+
+
+def outside(x: np.ndarray, types: FixedArray, rounding: Rounding) -> np.ndarray:
+    """Which of the real numbers lie outside the range of `types` once they are rounded; boolean, shape of `x`."""
+    m = _on_grid(x, types, rounding)
+    return np.asarray(((m < types.lo) | (m > types.hi)) & (types.width > 0), bool)
+
+
+def _on_grid(x: np.ndarray, types: FixedArray, rounding: Rounding) -> np.ndarray:
+    """Real numbers rounded to integers of the grid of `types`, without a bound."""
     x = np.asarray(x)
     if x.shape[1:] != types.shape:
         raise ValueError(f"data of shape {x.shape} does not fit the port: expected (samples, *{types.shape})")
@@ -331,11 +342,9 @@ def encode(x: np.ndarray, types: FixedArray, rounding: Rounding, overflow: Overf
         floor = floor + (rest >= 0.5)
     elif rounding == Rounding.RND_CONV:
         floor = floor + ((rest > 0.5) | ((rest == 0.5) & (np.floor(floor / 2) * 2 != floor)))
-    if x.size and np.abs(floor).max() < 2.0**62:
-        m = floor.astype(np.int64)
-    else:
-        m = _objects([int(v) for v in floor.ravel().tolist()], floor.shape)
-    return np.where(types.width > 0, fit(m, types, overflow), 0)
+    if np.abs(floor).max(initial=0) < 2.0**62:
+        return floor.astype(np.int64)
+    return _objects([int(v) for v in floor.ravel().tolist()], floor.shape)
 
 
 def decode(m: np.ndarray, frac: np.ndarray | int) -> np.ndarray:

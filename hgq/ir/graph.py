@@ -52,6 +52,11 @@ class Graph:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
+    def learned_types(self, name: str) -> FixedArray:
+        """Types of the tensor `name` as trained: those of the quantizer or port that it comes from, through reshapes."""
+        node = self.nodes[name]
+        return self.learned_types(node.args[0]).reshape(node.shape) if node.op == "reshape" else node.types
+
     def users(self) -> dict[str, list[str]]:
         """For each node, the names of those that read it."""
         users: dict[str, list[str]] = {name: [] for name in self.nodes}

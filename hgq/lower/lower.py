@@ -37,7 +37,7 @@ def lower(graph: Graph, name: str) -> Design:
     wire_names = identifiers([node.name for node in graph if source[node.name] == node.name])
     wires: dict[str, Wire] = {}
     for node in (graph[i] for i in graph.inputs):
-        wires[node.name] = Wire(wire_names[node.name], _elements(node))
+        wires[node.name] = Wire(wire_names[node.name], _elements(node), node.name)
     modules: dict[str, Module] = {}
     instances = []
     for layer in order:
@@ -47,10 +47,11 @@ def lower(graph: Graph, name: str) -> Design:
         leaving = {source[a] for node in graph if group.get(node.name) != layer for a in node.args if source[a] != node.name}
         leaving |= {source[out] for out in graph.outputs}
         outputs = [node.name for node in nodes if node.name in leaving]
-        module = _module(graph, source, module_names[f"{name}_{layer}"], nodes, [wires[i] for i in inputs], inputs, outputs)
+        refs, builder = _nodes(graph, source, module_names[f"{name}_{layer}"], nodes, {i: wires[i] for i in inputs})
+        module = builder.module({wire_names[out]: refs[out] for out in outputs})
         modules[module.name] = module
         for out, port in zip(outputs, module.outputs, strict=True):
-            wires[out] = Wire(wire_names[out], tuple(_element(module, ref) for ref in port.refs))
+            wires[out] = Wire(wire_names[out], tuple(_element(module, ref) for ref in port.refs), out)
         instances.append(
             Instance(
                 module.name, tuple(wires[i].name for i in inputs), tuple(wires[o].name for o in outputs), (0,) * len(inputs)
@@ -96,25 +97,20 @@ def _groups(graph: Graph, source: dict[str, str]) -> dict[str, str]:
     return group
 
 
-def _module(
-    graph: Graph,
-    source: dict[str, str],
-    name: str,
-    nodes: list[Node],
-    wires: list[Wire],
-    inputs: list[str],
-    outputs: list[str],
-) -> Module:
+def _nodes(
+    graph: Graph, source: dict[str, str], name: str, nodes: list[Node], inputs: dict[str, Wire]
+) -> tuple[dict[str, tuple[int, ...]], Builder]:
+    """Where each tensor of the module is in its builder."""
     builder = Builder(name)
     refs: dict[str, tuple[int, ...]] = {}
-    for tensor, wire in zip(inputs, wires, strict=True):
+    for tensor, wire in inputs.items():
         builder.origin = tensor
         refs[tensor] = builder.input(wire.name, wire.elements)
     for node in nodes:
         argument = graph[node.args[0]]
         refs[node.name] = LOWER[node.op](builder, node, argument.range, refs[source[argument.name]])
         _agree(builder, node, refs[node.name])
-    return builder.module({out: refs[out] for out in outputs})
+    return refs, builder
 
 
 def _agree(builder: Builder, node: Node, refs: tuple[int, ...]) -> None:

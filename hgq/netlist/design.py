@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hgq.fixed import FixedType
 from hgq.netlist.module import Module
 
 Element = tuple[int, int, int]
@@ -13,16 +14,18 @@ Element = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A tensor between modules: the elements in C order. Constant elements (lo == hi) take no bits."""
+    """A tensor between modules: the elements in C order. Constant elements (lo == hi) take no bits.
+
+    tensor: the IR node that it carries.
+    """
 
     name: str
     elements: tuple[Element, ...]
+    tensor: str
 
     @property
     def width(self) -> int:
         """Bits of the packed bus."""
-        from hgq.fixed import FixedType
-
         return sum(FixedType.holding(lo, hi, frac).width for lo, hi, frac in self.elements if lo != hi)
 
 

@@ -1,0 +1,143 @@
+"""What the handlers of layers share: the graph under construction, the model's input, the problems found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hgq.errors import problem
+from hgq.fixed import FixedArray, FixedType, Overflow, Rounding, as_objects
+from hgq.ir.graph import Builder
+
+
+class Unconvertible(Exception):
+    """A layer that cannot be converted: what is wrong with which value, and the fix."""
+
+    def __init__(self, what: str, fix: str):
+        self.what, self.fix = what, fix
+        super().__init__(what)
+
+
+@dataclass(frozen=True, slots=True)
+class RawInput:
+    """A model input that nothing has quantised yet; `shape` is what reshapes have made of it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A node of the IR."""
+
+    node: str
+
+
+Value = RawInput | Tensor
+
+
+@dataclass
+class Context:
+    """One conversion.
+
+    input_type: the type of every input port, if the user states it; quantisation then happens in hardware.
+    shapes: shape of each model input, no batch axis.
+    origin: the layer that is being read; each call of a shared layer has its own.
+    """
+
+    input_type: FixedType | None
+    shapes: dict[str, tuple[int, ...]]
+    builder: Builder = field(default_factory=Builder)
+    problems: list[str] = field(default_factory=list)
+    origin: str = ""
+    _ports: dict[str, tuple[FixedArray, Rounding, Overflow, str]] = field(default_factory=dict)
+
+    def report(self, kind: str, name: str, what: str, fix: str) -> None:
+        self.problems.append(problem(kind, name, what, fix))
+
+    def add(self, suffix: str, op: str, *args: Value, **attrs: Any) -> Tensor:
+        """A node called ``origin.suffix``."""
+        nodes = [self.quantised(arg).node for arg in args]
+        return Tensor(self.builder.add(f"{self.origin}.{suffix}", op, *nodes, origin=self.origin, **attrs))
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        return value.shape if isinstance(value, RawInput) else self.builder[value.node].shape
+
+    def reshape(self, value: Value, shape: tuple[int, ...]) -> Value:
+        if self.shape(value) == shape:
+            return value
+        if isinstance(value, RawInput):
+            return RawInput(value.name, shape)
+        return self.add("reshape", "reshape", value, shape=shape)
+
+    def quantised(self, value: Value) -> Tensor:
+        """`value` as a node; a raw input becomes one only where the user states the port's type."""
+        if isinstance(value, Tensor):
+            return value
+        if self.input_type is None:
+            raise Unconvertible(
+                f"it reads the model input '{value.name}' without quantising it, so its width in hardware is unknown",
+                "put a quantised layer or QActivation in front, or state the port's type with input_type='s16f8'",
+            )
+        types = FixedArray.full(self.shapes[value.name], self.input_type)
+        return self._port(value, types, Rounding.RND, Overflow.SAT)
+
+    def quantize(self, suffix: str, value: Value, quantizer: Any) -> Tensor:
+        """`value` through a quantizer object of hgq.quantizers, or as it is where that is None.
+
+        A quantizer that reads a model input makes the port: rounding is then done by whoever feeds it.
+        """
+        if quantizer is None:
+            return self.quantised(value)
+        if not quantizer.range_known:
+            raise Unconvertible(
+                f"the range of its {quantizer.name} is not known: it has never seen data",
+                "pass calibrate= (hgq-convert: --calibrate) with training data, or train the model",
+            )
+        types = quantizer.types(self.shape(value))
+        rounding, overflow = Rounding(quantizer.rounding), Overflow(quantizer.overflow)
+        if isinstance(value, RawInput) and self.input_type is None:
+            return self._port(value, types, rounding, overflow)
+        return self.add(suffix, "quantize", value, types=types, rounding=rounding, overflow=overflow)
+
+    def _port(self, value: RawInput, types: FixedArray, rounding: Rounding, overflow: Overflow) -> Tensor:
+        at_port = types.reshape(self.shapes[value.name])
+        if value.name in self._ports:
+            known, *how, first = self._ports[value.name]
+            if not (known == at_port and how == [rounding, overflow]):
+                raise Unconvertible(
+                    f"it quantises the model input '{value.name}' otherwise than '{first}' does",
+                    "quantise the input once with a QActivation that both read, or state the port's type with "
+                    "input_type='s16f8': quantisation then happens in hardware",
+                )
+        else:
+            self._ports[value.name] = at_port, rounding, overflow, self.origin
+            self.builder.add(
+                value.name, "input", origin=value.name, types=at_port, rounding=rounding, overflow=overflow
+            )
+        if value.shape == at_port.shape:
+            return Tensor(value.name)
+        name = f"{value.name}.{'x'.join(map(str, value.shape))}"
+        if name not in self.builder:
+            self.builder.add(name, "reshape", value.name, origin=value.name, shape=value.shape)
+        return Tensor(name)
+
+
+def mantissas(values: np.ndarray, types: FixedArray) -> np.ndarray:
+    """Quantised constants as integers of their types; exact.
+
+    Raises:
+        RuntimeError: a value is not on the grid or outside the range of its type: a bug in a quantizer.
+    """
+    scaled = np.ldexp(np.asarray(values, np.float64), types.frac)
+    if not (scaled == np.floor(scaled)).all():
+        raise RuntimeError(f"a quantised constant is off its grid: {values[scaled != np.floor(scaled)][:3]}")
+    if np.abs(scaled).max(initial=0) < 2.0**62:
+        m = scaled.astype(np.int64)
+    else:
+        m = as_objects(np.array([int(v) for v in scaled.ravel().tolist()], object)).reshape(scaled.shape)
+    if ((m < types.lo) | (m > types.hi)).any():
+        raise RuntimeError("a quantised constant is outside its type")
+    return m

@@ -1,0 +1,117 @@
+"""Keras as an engine: integers of the ports in, integers of the outputs out, through the model's own arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.fixed import decode
+from hgq.frontend.model import functional_of
+from hgq.ir.graph import Graph, Node
+from hgq.layers import QDenseBatchNorm, QLayer
+
+BATCH = 8192
+
+
+def keras_engine(
+    model: keras.Model, graph: Graph, *, raw: Mapping[str, np.ndarray] | None = None, float64: bool = False
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """What `model` computes, as an engine of `hgq.verify`.
+
+    Args:
+        graph: the IR read from `model`.
+        raw: real numbers to feed in place of the first rows, so that the layers' own input rounding takes part.
+        float64: run a float64 copy, for models whose arithmetic does not fit float32.
+    """
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with _precision(float64):
+            net = float64_copy(model) if float64 else model
+            source = functional_of(net)
+            x = [_floats(graph[name], inputs[name], (raw or {}).get(name)) for name in graph.inputs]
+            predicted = _predict(keras.Model(source.inputs, source.outputs), x)
+        results = (_integers(graph[name], y) for name, y in zip(graph.outputs, predicted, strict=True))
+        return dict(zip(graph.outputs, results, strict=True))
+
+    return run
+
+
+def layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of every quantised layer, by the IR node that stands for it, in the order of the graph."""
+    source = functional_of(model)
+    last = {node.origin: node.name for node in graph}  # the last node of a layer is what the layer gives
+    tensors = {
+        last[layer.name]: layer.output
+        for layer in source.layers
+        if isinstance(layer, QLayer) and layer.name in last and len(layer._inbound_nodes) == 1
+    }
+    x = [_floats(graph[name], inputs[name], None) for name in graph.inputs]
+    values = _predict(keras.Model(source.inputs, list(tensors.values())), x)
+    return {name: _integers(graph[name], y) for name, y in zip(tensors, values, strict=True)}
+
+
+def float64_copy(model: keras.Model) -> keras.Model:
+    """The same model in float64. Call it within `keras.config.floatx` of the caller's choice; weights are exact copies.
+
+    A folded kernel is computed by float32 arithmetic before it is quantised; float64 would round another number. The
+    copy of a fused layer therefore gets the quantised folded kernel itself and a normalisation that does nothing.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    _retype(config)
+    copy = keras.saving.deserialize_keras_object(config)
+    for theirs, ours in zip(functional_of(model).layers, functional_of(copy).layers, strict=True):
+        ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
+        if isinstance(theirs, QDenseBatchNorm):
+            ours.use_folded({name: values for name, (values, _) in theirs.constants().items()})
+    return copy
+
+
+def _retype(config: Any) -> None:
+    """Every dtype policy in a serialised model becomes float64, in place."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if key == "dtype" and value is not None:
+                config[key] = "float64"
+            else:
+                _retype(value)
+    elif isinstance(config, list):
+        for value in config:
+            _retype(value)
+
+
+@contextlib.contextmanager
+def _precision(float64: bool) -> Iterator[None]:
+    """JAX knows float64 only where it is switched on."""
+    if float64 and keras.backend.backend() == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
+
+
+def _predict(model: keras.Model, x: list[np.ndarray]) -> list[np.ndarray]:
+    parts = []
+    for start in range(0, max(len(x[0]), 1), BATCH):
+        y = model([one[start : start + BATCH] for one in x], training=False)
+        parts.append([np.asarray(keras.ops.convert_to_numpy(t)) for t in keras.tree.flatten(y)])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def _floats(node: Node, integers: np.ndarray, raw: np.ndarray | None) -> np.ndarray:
+    x = decode(integers, node.range.frac)
+    if raw is not None:
+        x[: len(raw)] = raw
+    return x
+
+
+def _integers(node: Node, y: np.ndarray) -> np.ndarray:
+    """Values in LSBs: integers if they all are, else floats, which then differ from the golden model."""
+    scaled = np.ldexp(y.astype(np.float64), node.range.frac)
+    whole = np.isfinite(scaled).all() and (scaled == np.floor(scaled)).all()
+    return scaled.astype(np.int64) if whole and np.abs(scaled).max(initial=0) < 2.0**62 else scaled

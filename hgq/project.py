@@ -1,0 +1,208 @@
+"""A converted model on disk: what `hgq.convert` returns and `hgq-simulate` opens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hgq.data import tensors
+from hgq.errors import ConversionError
+from hgq.fixed import encode
+from hgq.ir.evaluate import evaluate
+from hgq.ir.graph import Graph
+from hgq.ir.text import parse
+from hgq.lower import lower
+from hgq.netlist.design import Design
+from hgq.passes import insert_registers, optimise
+from hgq.ports import Port, bus_width, pack, unpack
+from hgq.report import summary
+from hgq.sim.csim import run_csim
+from hgq.sim.protocol import check_protocol
+from hgq.sim.toolchain import lint
+from hgq.sim.verilator import RtlDesign, simulate
+from hgq.verify import Engine, corner_vectors, verify_engines
+from hgq.verify.localise import localise_rtl
+
+ENGINES = ("csim", "verilator", "cocotb", "keras")
+PROTOCOL_VECTORS = 2000
+"""How many vectors the clock-by-clock test takes: it is slow and looks at timing, not at values."""
+CORNERS = 100_000
+"""Corner vectors by default ..."""
+CORNER_ELEMENTS = 20_000_000
+"""... unless the inputs together would have more elements than this."""
+
+Progress = Callable[[str], None]
+
+
+class Project:
+    """A folder with ``model.ir``, ``model.keras``, ``rtl/``, ``hls4ml/``, ``tb/`` and reports.
+
+    path: the folder. report: what report.json holds. graph: the integer model.
+    inputs, outputs: how tensors lie on the packed ports.
+    """
+
+    def __init__(self, path: Path, graph: Graph, report: dict[str, Any], ports: dict[str, Any]):
+        self.path, self.graph, self.report = path, graph, report
+        self.top: str = ports["top"]
+        self.latency: int = ports["latency"]
+        self.inputs = [Port.from_json(port) for port in ports["inputs"]]
+        self.outputs = [Port.from_json(port) for port in ports["outputs"]]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Project:
+        """Opens a project folder.
+
+        Raises:
+            ConversionError: the folder is missing or is no complete project.
+        """
+        path = Path(folder)
+        parts = {}
+        for name in ("model.ir", "report.json", "ports.json"):
+            file = path / name
+            if not file.is_file():
+                raise ConversionError([f"  - {path}: it has no {name}, so it is no project\n      Fix: {_MAKE}"])
+            parts[name] = file.read_text(encoding="utf-8")
+        try:
+            report, ports = json.loads(parts["report.json"]), json.loads(parts["ports.json"])
+            return cls(path, parse(parts["model.ir"]), report, ports)
+        except (ValueError, KeyError, TypeError) as broken:
+            raise ConversionError([f"  - {path}: it is damaged ({broken})\n      Fix: {_MAKE}"]) from broken
+
+    def summary(self) -> str:
+        """The table by layer and what was verified, as plain text."""
+        return summary(self.report)
+
+    def encode(self, x: Any) -> list[np.ndarray]:
+        """Real numbers to the integers of each input port, rounded as the model's own input quantizer does.
+
+        Args:
+            x: array of shape ``(samples, *shape)``; a list or dict of them where the model has several inputs.
+        """
+        shapes = {port.name: port.types.shape for port in self.inputs}
+        return [
+            encode(one, port.types, port.rounding, port.overflow)  # type: ignore[arg-type]
+            for one, port in zip(tensors(x, shapes), self.inputs, strict=True)
+        ]
+
+    def predict(self, x: Any) -> list[np.ndarray]:
+        """What the hardware gives for real numbers: each output's integers (see ``outputs[i].types``)."""
+        results = evaluate(self.graph, self._named(self.encode(x)))
+        return [results[name] for name in self.graph.outputs]
+
+    def simulate(
+        self, data: Any = None, engine: str = "all", *, corners: int | None = None, progress: Progress = lambda _: None
+    ) -> dict[str, Any]:
+        """Runs what lies in the folder now against the integer model, and returns what was compared.
+
+        Args:
+            data: real numbers for the input ports; without them the vectors of the conversion (tb/vectors.npz).
+            engine: "csim", "verilator", "cocotb", "keras" or "all".
+            corners: how many corner vectors come on top; by default 100,000, fewer for very wide inputs.
+
+        Raises:
+            VerificationError: at the first difference.
+            ToolError: a tool is missing or failed.
+        """
+        if engine not in (*ENGINES, "all"):
+            raise ValueError(f"engine={engine!r}; choose one of {', '.join(ENGINES)}, all")
+        chosen = ENGINES if engine == "all" else (engine,)
+        encoded = self.encode(data) if data is not None else self._stored()
+        return self.verify(self._named(encoded), chosen, corners=corners, progress=progress)
+
+    def verify(
+        self,
+        data: Mapping[str, np.ndarray] | None,
+        engines: tuple[str, ...] = ENGINES,
+        *,
+        corners: int | None = None,
+        keras_engine: Engine | None = None,
+        progress: Progress = lambda _: None,
+    ) -> dict[str, Any]:
+        """`simulate` on integers of the ports.
+
+        Args:
+            keras_engine: runs the Keras model; by default the one in model.keras.
+        """
+        types = {port.name: port.types for port in self.inputs}
+        if corners is None:
+            elements = max(sum(t.size for t in types.values()), 1)
+            corners = min(CORNERS, CORNER_ELEMENTS // elements)
+        extra = corner_vectors(types, corners)
+        samples = len(next(iter(data.values()))) if data else 0
+        vectors = {k: np.concatenate([data[k], extra[k]]) for k in extra} if data else extra
+        run: dict[str, Engine] = {}
+        if "keras" in engines:
+            run["Keras"] = keras_engine or self._keras()
+        if "csim" in engines:
+            run["hls4ml C simulation"] = lambda x: run_csim(self.path / "hls4ml", self.graph, x)
+        if "verilator" in engines:
+            progress("lint")
+            lint(self._sources(), self.top)
+            run["Verilog (Verilator)"] = self._rtl
+        localise = {"Verilog (Verilator)": self._localise()}
+        verdict = verify_engines(self.graph, vectors, run, localise=localise, progress=progress).to_json()
+        if "cocotb" in engines:
+            progress("Verilog under cocotb, clock by clock")
+            verdict["Verilog (cocotb protocol)"] = self._protocol({k: x[:PROTOCOL_VECTORS] for k, x in vectors.items()})
+        return {"data": samples, "corners": len(next(iter(extra.values()))), "engines": verdict}
+
+    def rtl_design(self) -> RtlDesign:
+        """The Verilog in the folder, as the simulator takes it."""
+        widths = bus_width(self.inputs), bus_width(self.outputs)
+        return RtlDesign(tuple(self._sources()), self.top, *widths, self.latency)
+
+    def _sources(self) -> list[Path]:
+        sources = sorted((self.path / "rtl").glob("*.v"))
+        if not sources:
+            raise ConversionError([f"  - {self.path}: it has no rtl/*.v\n      Fix: {_MAKE}"])
+        return sources
+
+    def _rtl(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        words = simulate(self.rtl_design(), pack(self.inputs, [x[name] for name in self.graph.inputs]))
+        return dict(zip(self.graph.outputs, unpack(self.outputs, words), strict=True))
+
+    def _protocol(self, x: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        golden = evaluate(self.graph, x)
+        words = pack(self.inputs, [x[name] for name in self.graph.inputs])
+        expected = pack(self.outputs, [golden[name] for name in self.graph.outputs])
+        start = time.perf_counter()
+        check_protocol(self.rtl_design(), words, expected)
+        return {"vectors": len(words), "differences": 0, "seconds": round(time.perf_counter() - start, 2)}
+
+    def _localise(self):
+        combinational, pipeline = plan(self.graph, self.top, self.report["options"])
+        return localise_rtl(self.graph, pipeline, combinational, self.path / "rtl", self.inputs)
+
+    def _keras(self) -> Engine:
+        from hgq.frontend.load import load_model
+        from hgq.frontend.predict import keras_engine
+
+        model = load_model(self.path / "model.keras")
+        return keras_engine(model, self.graph, float64=not self.report["certificate"]["exact32"])
+
+    def _stored(self) -> list[np.ndarray]:
+        file = self.path / "tb" / "vectors.npz"
+        if not file.is_file():
+            raise ValueError(f"{file}: no stored vectors; pass data (hgq-simulate --data x.npy)")
+        with np.load(file) as arrays:
+            return unpack(self.inputs, arrays["inputs"])
+
+    def _named(self, encoded: list[np.ndarray]) -> dict[str, np.ndarray]:
+        return {port.name: x for port, x in zip(self.inputs, encoded, strict=True)}
+
+
+def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Callable[[Design], Design]]:
+    """The optimised combinational design of a graph, and what makes a pipeline of it under these options."""
+
+    def pipeline(design: Design) -> Design:
+        return insert_registers(design, options["clock_ns"])
+
+    return optimise(lower(graph, top)), pipeline
+
+
+_MAKE = "make one with hgq-convert MODEL.keras FOLDER"

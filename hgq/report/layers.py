@@ -1,0 +1,103 @@
+"""One row for each module: widths, EBOPs, logic and latency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hgq.ir.graph import Graph, Node
+from hgq.netlist.design import Design
+from hgq.netlist.module import Module
+from hgq.resource.ebops import bias_ebops, matmul_ebops, span
+
+
+def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
+    """For each module of `design`, in order, what it holds; all numbers are of one copy, fully unrolled.
+
+    inputs, weights: bits of each element as ``[least, mean, most]``, zero-bit elements included.
+    nonzero, constants: how many weights are not 0, of how many.
+    adders: additions, subtractions and negations. adder_bits: the widths of their results together.
+    registers: flip-flops, in bits. latency: clock cycles.
+    """
+    rows = []
+    for one in design.instances:
+        module = design.modules[one.module]
+        nodes = _nodes_of(graph, design, one.outputs)
+        row: dict[str, Any] = {"layer": nodes[-1].origin, "ops": " ".join(dict.fromkeys(n.op for n in nodes))}
+        constants = [n for n in nodes if n.op in ("dense", "affine")]
+        if constants:
+            row |= _constants(graph, constants[0])
+        row["ebops"] = sum(ebops(graph, n) for n in nodes)
+        rows.append(row | _logic(module))
+    return rows
+
+
+def totals(rows: list[dict[str, Any]], design: Design) -> dict[str, int]:
+    """Sums over the rows, and what the top level adds: its registers and the latency of the whole."""
+    keys = ("ebops", "nonzero", "constants", "adders", "adder_bits", "registers")
+    result = {key: sum(row.get(key, 0) for row in rows) for key in keys}
+    ports = [sum(design.wires[w].width for w in group) for group in (design.inputs, design.outputs)]
+    top = ports[0] * design.register_inputs + ports[1] * design.register_outputs + design.latency
+    waits = [(w, c) for i in design.instances for w, c in zip(i.inputs, i.delays, strict=True)]
+    waits += list(zip(design.outputs, design.output_delays, strict=True))
+    longest = {w: max(c for name, c in waits if name == w) for w, _ in waits}
+    result["registers"] += top + sum(design.wires[w].width * c for w, c in longest.items())
+    return result | {"latency": design.latency}
+
+
+def ebops(graph: Graph, node: Node) -> int:
+    """Exact EBOPs of one IR node; the definition is in hgq/resource/ebops.py."""
+    if node.op == "dense":
+        total = matmul_ebops(node.attrs["kernel"], graph.learned_types(node.args[0]).width)
+        if "bias" in node.attrs:
+            positions = int(np.prod(node.shape[:-1], dtype=np.int64))
+            total += bias_ebops(node.attrs["bias"], node.attrs["bias_types"].width, positions)
+        return total
+    if node.op == "affine":
+        widths = graph.learned_types(node.args[0]).width
+        total = int((span(np.broadcast_to(node.attrs["scale"], node.shape)) * widths).sum())
+        offset = np.broadcast_to(node.attrs["offset"], node.shape)
+        return total + bias_ebops(offset, node.attrs["offset_types"].broadcast_to(node.shape).width)
+    return 0
+
+
+def _nodes_of(graph: Graph, design: Design, outputs: tuple[str, ...]) -> list[Node]:
+    """The IR nodes of the module that makes these wires."""
+    found: dict[str, Node] = {}
+    edges = {wire.tensor for wire in design.wires.values()} - {design.wires[name].tensor for name in outputs}
+    todo = [design.wires[name].tensor for name in outputs]
+    while todo:
+        node = graph[todo.pop()]
+        if node.name not in edges and node.name not in found:
+            found[node.name] = node
+            todo += node.args
+    ordered = [node for node in graph if node.name in found and node.op != "reshape"]
+    # The layer that gives the module its name comes last; a quantizer of the next layer may share the module.
+    named = [node for node in ordered if node.op != "quantize"] or ordered
+    return [node for node in ordered if node not in named] + named
+
+
+def _constants(graph: Graph, node: Node) -> dict[str, Any]:
+    name = "kernel" if node.op == "dense" else "scale"
+    m, types = node.attrs[name], node.attrs[f"{name}_types"]
+    return {
+        "inputs": _spread(graph.learned_types(node.args[0]).width),
+        "weights": _spread(types.width),
+        "nonzero": int((m != 0).sum()),
+        "constants": int(m.size),
+    }
+
+
+def _spread(widths: np.ndarray) -> list[float]:
+    return [int(widths.min()), round(float(widths.mean()), 2), int(widths.max())]
+
+
+def _logic(module: Module) -> dict[str, int]:
+    adders = [n for n in module.nodes if n.op in ("add", "sub", "neg")]
+    return {
+        "adders": len(adders),
+        "adder_bits": sum(n.type.width for n in adders),
+        "registers": sum(n.type.width for n in module.nodes if n.op == "register"),
+        "latency": module.latency(),
+    }

@@ -1,0 +1,95 @@
+"""The summary that commands print: what was made, what was compared, what to know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = (
+    ("layer", "layer"),
+    ("input bits", "inputs"),
+    ("weight bits", "weights"),
+    ("weights used", "used"),
+    ("EBOPs", "ebops"),
+    ("adders", "adders"),
+    ("adder bits", "adder_bits"),
+    ("registers", "registers"),
+    ("latency", "latency"),
+)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Plain text of a report: table by layer, verdict, warnings."""
+    return f"{_table(report)}\n" + "\n".join(facts(report)) + "\n"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One row of the table as text."""
+    shown = dict(row)
+    for key in ("inputs", "weights"):
+        if key in row:
+            least, mean, most = row[key]
+            shown[key] = f"{least}..{most}, mean {mean:.1f}"
+    if row.get("constants"):
+        shown["used"] = f"{row['nonzero']:,} of {row['constants']:,}"
+    return [f"{v:,}" if isinstance(v := shown.get(key, ""), int) else str(v) for _, key in COLUMNS]
+
+
+def facts(report: dict[str, Any]) -> list[str]:
+    """What a user must know beside the table, one sentence a line."""
+    options, certificate = report["options"], report["certificate"]
+    lines = [
+        f"{report['model']}: latency {report['totals']['latency']} clock cycles at {options['clock_ns']:g} ns "
+        f"(planned by the delay model, not placed and routed), one vector per clock"
+    ]
+    calibration = report["calibration"]
+    lines.append(
+        f"ranges: found on {calibration['samples']:,} calibration samples"
+        if calibration["samples"]
+        else "ranges: as stored in the model; no calibration data given"
+    )
+    if calibration.get("note"):
+        lines.append(calibration["note"])
+    lines += _verified(report["verification"])
+    for wrap in report["wraps"]:
+        lines.append(
+            f"note: {wrap['count']:,} of {wrap['samples']:,} verification samples left the range at {wrap['layer']} "
+            f"({wrap['overflow']}, {len(wrap['elements'])} element(s): {_few(wrap['elements'])})"
+        )
+    lines.append(
+        "float32: proven exact for this model, so Keras itself computes these very numbers"
+        if certificate["exact32"]
+        else f"float32: not exact for this model (layer {certificate['widest']} needs {certificate['bits']} bits, "
+        "float32 has 24); Keras was compared in float64, in float32 its outputs may be off by rounding"
+    )
+    return lines
+
+
+def _verified(verification: dict[str, Any]) -> list[str]:
+    if not verification.get("engines"):
+        return ["NOT VERIFIED: conversion ran with --no-verify"]
+    vectors = f"{verification['data']:,} data samples and {verification['corners']:,} corner vectors"
+    names = ", ".join(verification["engines"])
+    return [f"verified: 0 differences over {vectors} between the integer model and {names}"]
+
+
+def _few(elements: list[int]) -> str:
+    shown = ", ".join(map(str, elements[:6]))
+    return f"{shown}, ..." if len(elements) > 6 else shown
+
+
+def _table(report: dict[str, Any]) -> str:
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
+    total = report["totals"]
+    foot = cells({"layer": "total", **total})
+    for (title, key), end in zip(COLUMNS, foot, strict=True):
+        table.add_column(title, footer=end, justify="left" if key == "layer" else "right", no_wrap=True)
+    for row in report["layers"]:
+        table.add_row(*cells(row))
+    console = Console(width=200, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

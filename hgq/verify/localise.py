@@ -1,0 +1,72 @@
+"""Which layer of the Verilog goes wrong first: the same modules under a top level that shows every wire."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hgq.emit.verilog import emit_verilog
+from hgq.errors import HGQError
+from hgq.fixed import FixedArray
+from hgq.ir.evaluate import evaluate_nodes
+from hgq.ir.graph import Graph
+from hgq.netlist.design import Design
+from hgq.ports import Port, bus_width, pack, unpack
+from hgq.sim.verilator import RtlDesign, simulate
+from hgq.verify.compare import Difference, first_difference
+from hgq.verify.run import Tensors
+
+
+def localise_rtl(
+    graph: Graph, pipeline: Callable[[Design], Design], combinational: Design, rtl: Path, inputs: list[Port]
+) -> Callable[[Tensors, Difference], Difference]:
+    """A function that finds the first layer at which the modules in folder `rtl` differ from the golden model.
+
+    Args:
+        pipeline: the pass that made the design's registers out of `combinational`.
+    """
+
+    def find(one: Tensors, at_output: Difference) -> Difference:
+        made = [name for i in combinational.instances for name in i.outputs if combinational.wires[name].width]
+        probe = pipeline(replace(combinational, name="hgq_probe", outputs=tuple(made), output_delays=(0,) * len(made)))
+        outputs = [Port.output(name, _types(probe, name)) for name in made]
+        top = emit_verilog(probe, inputs, outputs, clock_ns=0, version="probe")["hgq_probe.v"]
+        modules = sorted({rtl / f"{i.module}.v" for i in probe.instances if (rtl / f"{i.module}.v").exists()})
+        with tempfile.TemporaryDirectory(prefix="probe-") as work:
+            file = Path(work) / "hgq_probe.v"
+            file.write_text(top)
+            rtl_design = RtlDesign(
+                (file, *modules), "hgq_probe", bus_width(inputs), bus_width(outputs), probe.latency
+            )
+            try:
+                words = simulate(rtl_design, pack(inputs, [one[name] for name in graph.inputs]))
+            except HGQError:
+                return at_output  # ports or timing of a module are wrong: the output is all that can be named
+        golden = evaluate_nodes(graph, one)
+        for name, got in zip(made, unpack(outputs, words), strict=True):
+            node = graph[probe.wires[name].tensor]
+            types = FixedArray(*(a.reshape(node.shape) for a in _arrays(probe, name)))
+            found = first_difference(
+                at_output.engine, node.origin, types, golden[node.name], got.reshape(1, *node.shape),
+                np.array([at_output.sample]),
+            )
+            if found is not None:
+                return found
+        return at_output
+
+    return find
+
+
+def _types(design: Design, wire: str) -> FixedArray:
+    return FixedArray(*_arrays(design, wire))
+
+
+def _arrays(design: Design, wire: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    lo, hi, frac = (np.array(column, object) for column in zip(*design.wires[wire].elements, strict=True))
+    types = FixedArray.holding(lo, hi, frac.astype(np.int64))
+    zero = types.width == 0
+    return types.signed, np.where(zero, 1, types.width), types.frac

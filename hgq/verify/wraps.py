@@ -1,0 +1,61 @@
+"""How many samples wrap or saturate, and where: the sign that calibration data did not cover what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hgq.fixed import Overflow, as_objects, round_off
+from hgq.ir.evaluate import BATCH, evaluate_nodes
+from hgq.ir.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Wraps:
+    """Of `samples`, how many left the range at one quantizer.
+
+    layer: the Keras layer (or input) whose quantizer it is. overflow: what happened to them.
+    elements: the elements concerned, in C order.
+    """
+
+    layer: str
+    overflow: Overflow
+    count: int
+    samples: int
+    elements: tuple[int, ...]
+
+
+def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
+    """One entry for each quantizer that any sample leaves; inputs are integers of the ports."""
+    samples = len(next(iter(inputs.values())))
+    counts: dict[str, int] = {}
+    elements: dict[str, np.ndarray] = {}
+    for start in range(0, samples, BATCH):
+        values = evaluate_nodes(graph, {name: x[start : start + BATCH] for name, x in inputs.items()})
+        for node in graph:
+            if node.op != "quantize":
+                continue
+            types, source = node.attrs["types"], graph[node.args[0]].range
+            live = types.width > 0
+            x = values[node.args[0]]
+            drop = np.where(live, source.frac - types.frac, 0)
+            if source.bits + int(np.maximum(-drop, 0).max(initial=0)) > 60:
+                x = as_objects(x)
+            rounded = round_off(x, drop, node.attrs["rounding"])
+            out = (((rounded < types.lo) | (rounded > types.hi)) & live).astype(bool)
+            flat = out.reshape(len(x), -1)
+            counts[node.name] = counts.get(node.name, 0) + int(flat.any(axis=1).sum())
+            elements[node.name] = elements.get(node.name, np.zeros(flat.shape[1], bool)) | flat.any(axis=0)
+    return [
+        Wraps(
+            graph[name].origin,
+            graph[name].attrs["overflow"],
+            count,
+            samples,
+            tuple(np.flatnonzero(elements[name]).tolist()),
+        )
+        for name, count in counts.items()
+        if count
+    ]
