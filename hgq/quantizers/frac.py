@@ -102,7 +102,7 @@ class FracQuantizer(Quantizer):
 
     @property
     def range_known(self) -> bool:
-        return self._value is not None or bool(ops.convert_to_numpy(self.seen) > 0)
+        return self._value is not None or bool(ops.convert_to_numpy(read(self.seen)) > 0)
 
     @property
     def tracks_data(self) -> bool:

@@ -32,6 +32,7 @@ class WidthQuantizer(Quantizer):
         at lower bound: dy/dx = 0    dy/db = -ln2 * lsb         dy/di = ln2 * y          (SAT_SYM, or pruned)
                                      dy/db = 0                  dy/di = ln2 * y          (SAT)
         wrapped:        dy/dx = 1    dy/db = ln2 * (x - lsb*m)  dy/di = -ln2 * (x - y)   (WRAP)
+        pruned:         dy/dx = 1    dy/db = ln2 * x            dy/di = -ln2 * x         (WRAP)
 
     so a saturated value moves with its bound, and a pruned one can come back.
 
@@ -114,7 +115,8 @@ def _quantize(rounding: Rounding, overflow: Overflow, is_signed: bool, group: tu
         def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
             up = args[0] if upstream is None else upstream
             if overflow == Overflow.WRAP:
-                return up, sum_to(up * (x - m * lsb), group) * _LN2, sum_to(up * (y - x), group) * _LN2
+                to_b = x - m * lsb * ops.cast(whole_b > 0.0, x.dtype)
+                return up, sum_to(up * to_b, group) * _LN2, sum_to(up * (y - x), group) * _LN2
             lo, hi = bounds(whole_b, signed, overflow)
             moves = ops.cast(m > hi, x.dtype)
             if is_signed:

@@ -15,12 +15,16 @@ def span(m: np.ndarray) -> np.ndarray:
     >>> span(np.array([0, 1, 4, -6, 5, 7])).tolist()
     [0, 1, 1, 2, 3, 3]
     """
-    m = np.asarray(m)
-    return np.array([_span(int(v)) for v in m.ravel().tolist()], np.int64).reshape(m.shape)
+    m = np.abs(np.asarray(m))
+    if m.dtype == object or (m.size and m.max() >= 1 << 53):
+        return np.array([_span(int(v)) for v in m.ravel().tolist()], np.int64).reshape(m.shape)
+    m = m.astype(np.int64)
+    odd = m // np.maximum(m & -m, 1)
+    return np.frexp(odd.astype(np.float64))[1].astype(np.int64)  # the exponent of an exact integer is its bit length
 
 
 def _span(m: int) -> int:
-    return abs(m).bit_length() - (m & -m).bit_length() + 1 if m else 0
+    return m.bit_length() - (m & -m).bit_length() + 1 if m else 0
 
 
 def matmul_ebops(kernel: np.ndarray, input_widths: np.ndarray) -> int:

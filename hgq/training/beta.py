@@ -1,0 +1,52 @@
+"""The price of EBOPs during training: low at first, so that the model learns the task, then rising."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from hgq.resource import priced_layers
+from hgq.training.progress import add_cost
+
+
+class BetaSchedule(keras.callbacks.Callback):
+    """Sets beta, the weight of EBOPs in the loss of all quantised layers, at the start of each epoch.
+
+    ``beta = beta_start * (beta_end / beta_start) ** min(1, epoch / (ramp * epochs))``: a straight line in log(beta)
+    over the first part of the run, then constant, so that the widths settle. A function of the epoch alone: a run
+    resumed with ``fit(initial_epoch=...)`` goes on where it was.
+
+    Args:
+        beta_start, beta_end: both above 0.
+        ramp: part of the run that the ramp takes, 0 to 1.
+        epochs: length of the run; None takes it from `fit`.
+    """
+
+    def __init__(self, beta_start: float, beta_end: float, ramp: float = 0.5, epochs: int | None = None):
+        super().__init__()
+        for name, value in (("beta_start", beta_start), ("beta_end", beta_end)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"BetaSchedule: {name}={value}; it must be above 0 (the ramp is logarithmic)")
+        if not 0 <= ramp <= 1:
+            raise ValueError(f"BetaSchedule: ramp={ramp}; it is the part of the run that the ramp takes, 0 to 1")
+        if epochs is not None and epochs < 1:
+            raise ValueError(f"BetaSchedule: epochs={epochs}; it must be 1 or more")
+        self.beta_start, self.beta_end, self.ramp, self.epochs = beta_start, beta_end, ramp, epochs
+
+    def beta(self, epoch: int) -> float:
+        """Beta during `epoch` (from 0)."""
+        length = self.ramp * (self.epochs or self.params["epochs"])
+        part = min(1.0, epoch / length) if length > 0 else 1.0
+        return self.beta_end if part == 1.0 else self.beta_start * (self.beta_end / self.beta_start) ** part
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if not priced_layers(self.model):
+            raise ValueError(f"BetaSchedule: model '{self.model.name}' has no quantised layer to set beta of.")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        for layer, _ in priced_layers(self.model):
+            layer.beta.assign(self.beta(epoch))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        add_cost(self.model, logs)

@@ -1,0 +1,85 @@
+"""Finds the ranges of activations on data, and counts what falls outside them on other data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgq.fixed import Overflow
+from hgq.layers.walk import model_quantizers
+from hgq.quantizers import FracQuantizer, Quantizer
+
+
+def calibrate(model: keras.Model, x: Any, batch_size: int = 1024) -> int:
+    """Forgets every tracked range of `model` and finds it anew on `x`; returns the number of samples.
+
+    Changes the model in place (`copy_model` makes a copy). Ranges are those of the values after rounding; nothing
+    wraps meanwhile, dropout is off, and trained ranges (`WidthQuantizer`) stay.
+
+    Args:
+        x: what `model.predict` takes: an array, or a list or dict of arrays. At least one sample, no NaN.
+    """
+    tracking = _tracking(model)
+    samples = _samples(x, "calibration data")
+    for quantizer in tracking:
+        quantizer.reset_range()
+        quantizer.calibrating = True
+    try:
+        for batch in _batches(x, samples, batch_size):
+            model(batch, training=False)
+    finally:
+        for quantizer in tracking:
+            quantizer.calibrating = False
+    return samples
+
+
+def count_wraps(model: keras.Model, x: Any, batch_size: int = 1024) -> dict[str, tuple[int, int]]:
+    """For each wrapping quantizer of activations: {its path: (samples with a wrapped element, wrapped elements)}.
+
+    Elements are counted over all samples and, in a layer that is called several times, over all calls; a sample that
+    wraps in two calls counts twice.
+    """
+    watched = [quantizer for quantizer in _tracking(model) if quantizer.overflow == Overflow.WRAP]
+    counts = {quantizer.path: (0, 0) for quantizer in watched}
+
+    def count(quantizer: Quantizer, values: Any) -> None:
+        outside = quantizer.count_overflows(values)
+        samples, elements = counts[quantizer.path]
+        hit = int(outside.reshape(len(outside), -1).any(axis=1).sum())
+        counts[quantizer.path] = samples + hit, elements + int(outside.sum())
+
+    for quantizer in watched:
+        quantizer.observer = count
+    try:
+        for batch in _batches(x, _samples(x, "data"), batch_size):
+            model(batch, training=False)
+    finally:
+        for quantizer in watched:
+            quantizer.observer = None
+    return counts
+
+
+def _tracking(model: keras.Model) -> list[FracQuantizer]:
+    return [q for _, _, q in model_quantizers(model) if isinstance(q, FracQuantizer) and q.tracks_data]
+
+
+def _samples(x: Any, what: str) -> int:
+    arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
+    sizes = {len(array) if array.ndim else 0 for array in arrays}
+    if len(sizes) != 1 or sizes == {0}:
+        raise ValueError(f"{what}: the inputs have {sorted(sizes)} samples; all must have the same number, at least 1")
+    for array in arrays:
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            index = tuple(int(n) for n in np.argwhere(~np.isfinite(array))[0])
+            raise ValueError(f"{what} holds {array[index]} at index {index}; remove or replace it")
+    return sizes.pop()
+
+
+def _batches(x: Any, samples: int, batch_size: int) -> Iterator[Any]:
+    for start in range(0, samples, batch_size):
+        piece = slice(start, start + batch_size)
+        yield keras.tree.map_structure(lambda array, piece=piece: ops.convert_to_tensor(np.asarray(array)[piece]), x)

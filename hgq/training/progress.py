@@ -1,0 +1,39 @@
+"""Shows what the model costs while it trains: Keras' own progress bar, History and CSVLogger read the same logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.layers.walk import model_quantizers
+from hgq.resource import model_ebops
+
+
+class EBOPs(keras.callbacks.Callback):
+    """Adds to the logs of each epoch: `ebops`, exact EBOPs of the model, and `bits`, the mean width.
+
+    `BetaSchedule` and `ParetoFront` do the same: this one is for training without either.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        add_cost(self.model, logs)
+
+
+def add_cost(model: keras.Model, logs: dict[str, Any] | None) -> None:
+    """Puts `ebops` and `bits` into the logs of an epoch, unless another callback has done so."""
+    if logs is not None and "ebops" not in logs:
+        logs["ebops"] = model_ebops(model)
+        logs["bits"] = round(mean_bits(model), 3)
+
+
+def mean_bits(model: keras.Model) -> float:
+    """Mean width in bits, sign included, over all quantised elements of a built model; pruned ones count as 0."""
+    widths = [
+        quantizer.types(layer.quantized_shapes()[name]).width.ravel()
+        for layer, name, quantizer in model_quantizers(model)
+    ]
+    if not widths:
+        raise ValueError(f"model '{model.name}' has no quantised layer. Fix: build it from hgq.layers.")
+    return float(np.concatenate(widths).mean())

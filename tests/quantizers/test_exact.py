@@ -1,0 +1,82 @@
+"""Tensor arithmetic that must be exact to the last bit, against NumPy's and Python's integers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from hgq.fixed import Overflow, Rounding
+from hgq.quantizers.exact import bits_of, fit, magnitude_bits, power_of_two, to_integer
+
+
+def compiled(function):
+    """The function as training runs it: through the compiler of the backend."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+@pytest.mark.parametrize("run", [lambda f: f, compiled], ids=["eager", "compiled"])
+def test_powers_of_two_are_exact(run):
+    n = np.arange(-60, 61).astype(np.float32)
+    got = ops.convert_to_numpy(run(power_of_two)(ops.convert_to_tensor(n)))
+    assert got.dtype == np.float32
+    assert (got.astype(np.float64) == np.ldexp(1.0, n.astype(int))).all()
+
+
+BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+
+ROUNDING_CASES = {
+    "TRN": ([-1.5, -0.25, 0.0, 0.75, 2.0, BELOW_HALF], [-2, -1, 0, 0, 2, 0]),
+    "RND": ([-1.5, -0.5, -0.75, 0.5, 1.5, 2.5, BELOW_HALF, 8388607.5], [-1, 0, -1, 1, 2, 3, 0, 8388608]),
+    "RND_CONV": ([-1.5, -0.5, 0.5, 1.5, 2.5, 0.75, BELOW_HALF], [-2, 0, 0, 2, 2, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("run", [lambda f: f, compiled], ids=["eager", "compiled"])
+@pytest.mark.parametrize("rounding", ROUNDING_CASES)
+def test_rounding_at_halves_and_just_below(rounding, run):
+    values, expected = ROUNDING_CASES[rounding]
+    values = np.array(values, np.float32)
+    got = ops.convert_to_numpy(run(lambda t: to_integer(t, Rounding(rounding)))(ops.convert_to_tensor(values)))
+    assert got.tolist() == expected
+
+
+def test_bit_counts_equal_those_of_python_integers():
+    m = [0, 1, 2, 3, 4, 5, 7, 8, 9, *(2**n + d for n in range(4, 23) for d in (-1, 0, 1))]
+    got = ops.convert_to_numpy(bits_of(ops.convert_to_tensor(np.array(m, np.float32))))
+    assert got.tolist() == [v.bit_length() for v in m]
+
+
+def test_bits_of_a_range_count_the_lower_bound_one_further():
+    lo = np.array([0, -1, -1, -8, -9, -(2**24), 0], np.float32)
+    hi = np.array([0, 0, 1, 7, 7, 3, 8], np.float32)
+    plain = magnitude_bits(ops.convert_to_tensor(lo), ops.convert_to_tensor(hi), symmetric=False)
+    assert ops.convert_to_numpy(plain).tolist() == [0, 0, 1, 3, 4, 24, 4]
+    symmetric = magnitude_bits(ops.convert_to_tensor(lo), ops.convert_to_tensor(hi), symmetric=True)
+    assert ops.convert_to_numpy(symmetric).tolist() == [0, 1, 1, 4, 4, 25, 4]
+
+
+FIT_CASES = {  # 2 magnitude bits: mantissas in, out when signed, out when not
+    "WRAP": ([-5, -4, -1, 3, 4, 11, 2**23], [3, -4, -1, 3, -4, 3, 0], [3, 0, 3, 3, 0, 3, 0]),
+    "SAT": ([-5, -4, -1, 3, 4, 11, 2**23], [-4, -4, -1, 3, 3, 3, 3], [0, 0, 0, 3, 3, 3, 3]),
+    "SAT_SYM": ([-5, -4, -1, 3, 4, 11, 2**23], [-3, -3, -1, 3, 3, 3, 3], [0, 0, 0, 3, 3, 3, 3]),
+}
+
+
+@pytest.mark.parametrize("overflow", FIT_CASES)
+@pytest.mark.parametrize("signed", [1, 0], ids=["signed", "unsigned"])
+def test_overflow_by_hand(overflow, signed):
+    values, *expected = FIT_CASES[overflow]
+    m = ops.convert_to_tensor(np.array(values, np.float32))
+    bits, sign = (ops.convert_to_tensor(np.float32(v)) for v in (2, signed))
+    fitted, inside = fit(m, bits, sign, Overflow(overflow))
+    assert ops.convert_to_numpy(fitted).tolist() == expected[0 if signed else 1]
+    lo = (-3 if overflow == "SAT_SYM" else -4) * signed
+    assert ops.convert_to_numpy(inside).tolist() == [lo <= v <= 3 for v in values]
