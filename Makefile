@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-# On a Linux PC the CPU build of TensorFlow: a third of the size. Elsewhere there is only one build.
+# On a Linux PC the CPU build of TensorFlow: half the download. Elsewhere there is only one build.
 # With a GPU: make TENSORFLOW=tensorflow demo
 ifeq ($(shell uname -sm),Linux x86_64)
 TENSORFLOW ?= tensorflow-cpu

@@ -20,13 +20,14 @@ import hgq_fpga
 hgq_fpga.refuse_rivals()
 
 if TYPE_CHECKING:
-    from hgq.project import Project, convert
+    from hgq.conversion import convert
+    from hgq.project import Project
 
 __version__ = hgq_fpga.VERSION
 __all__ = ["Project", "convert"]
 
 # Names are looked up on first use: importing hgq, hgq.ir or hgq.emit must not take the seconds that Keras takes.
-_PUBLIC = {"convert": "hgq.project", "Project": "hgq.project"}
+_PUBLIC = {"convert": "hgq.conversion", "Project": "hgq.project"}
 _MODULES = ("errors", "fixed", "layers", "quantizers", "resource", "training")
 
 

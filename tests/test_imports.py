@@ -36,9 +36,12 @@ ALLOWED: dict[str, set[str]] = {
     "resource": {"ir"},  # arithmetic on widths: EBOPs of a layer and of a graph are one function
     "layers": {"quantizers", "resource"},
     "training": {"quantizers", "layers", "resource"},
+    "hls4ml_guards": set(),
     "methods": {"quantizers", "layers", "resource", "training"},
     "frontend": IR | {"quantizers", "layers", "resource"},
-    "project": REPORT | {"quantizers", "layers", "resource", "training", "frontend"},
+    "data": set(),
+    "project": REPORT | {"data", "frontend"},
+    "conversion": REPORT | {"data", "project", "frontend", "training"},
     "cli": REPORT | {"convert", "Project"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")

@@ -20,6 +20,7 @@ class Engine(StrEnum):
     CSIM = "csim"
     VERILATOR = "verilator"
     COCOTB = "cocotb"
+    KERAS = "keras"
     ALL = "all"
 
 
@@ -46,9 +47,9 @@ def simulate(
         import hgq
 
         with Steps() as step:
-            step(f"simulate ({engine.value})")
+            step("open the project")
             project = hgq.Project.load(folder)
-            report = project.simulate(array, engine=engine.value)
+            report = project.simulate(array, engine=engine.value, progress=step)
         typer.echo(describe(report))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+import hgq
 from hgq.cli import convert_command, simulate_command
 from hgq.errors import ConversionError, HGQError, IRError, ToolError, VerificationError
 
@@ -30,7 +31,8 @@ class FakeProject:
         cls.asked["folder"] = folder
         return cls()
 
-    def simulate(self, data: np.ndarray | None = None, engine: str = "all") -> dict[str, Any]:
+    def simulate(self, data: np.ndarray | None = None, engine: str = "all", *, progress: Any) -> dict[str, Any]:
+        progress("lint")
         if self.fails:
             raise self.fails
         self.asked.update(data=data, engine=engine)
@@ -49,9 +51,10 @@ class FakeProject:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeProject]:
     monkeypatch.setattr(FakeProject, "asked", {})
     monkeypatch.setattr(FakeProject, "fails", None)
-    module = ModuleType("hgq.project")
-    vars(module).update(convert=FakeProject.convert, Project=FakeProject)
-    monkeypatch.setitem(sys.modules, "hgq.project", module)
+    for name, function in (("convert", FakeProject.convert), ("Project", FakeProject)):
+        module = ModuleType("fake")
+        setattr(module, name, function)
+        monkeypatch.setitem(sys.modules, hgq._PUBLIC[name], module)
     monkeypatch.chdir(tmp_path)
     Path("model.keras").write_bytes(b"")
     Path("project").mkdir()
@@ -144,7 +147,7 @@ def test_a_value_error_is_the_users_only_where_hgq_raised_it(
         np.zeros(3).reshape(2)
 
     for convert_function, code in ((ours, 2), (numpys, 3)):
-        monkeypatch.setattr(sys.modules["hgq.project"], "convert", convert_function)
+        monkeypatch.setattr(sys.modules[hgq._PUBLIC["convert"]], "convert", convert_function)
         assert convert().exit_code == code
 
 
