@@ -3,5 +3,6 @@
 from hgq.layers.activation import QActivation
 from hgq.layers.base import QLayer
 from hgq.layers.dense import QDense
+from hgq.layers.norm import QDenseBatchNorm
 
-__all__ = ["QActivation", "QDense", "QLayer"]
+__all__ = ["QActivation", "QDense", "QDenseBatchNorm", "QLayer"]

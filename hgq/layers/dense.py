@@ -65,14 +65,16 @@ class QDense(QLayer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        inputs = input_shape[-1]
-        if inputs is None:
+        self._check_last_axis(input_shape)
+        self.kernel = self.add_weight((input_shape[-1], self.units), self.kernel_initializer, name="kernel")
+        self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias") if self.use_bias else None
+        self._build_quantizers(input_shape)
+
+    def _check_last_axis(self, input_shape: tuple[int | None, ...]) -> None:
+        if input_shape[-1] is None:
             raise ValueError(
                 f"{self}: the last axis of its input {tuple(input_shape)} has no known size. Fix: give it one."
             )
-        self.kernel = self.add_weight((inputs, self.units), self.kernel_initializer, name="kernel")
-        self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias") if self.use_bias else None
-        self._build_quantizers(input_shape)
 
     def _build_quantizers(self, input_shape: tuple[int | None, ...]) -> None:
         self.kernel_quantizer.attach(tuple(self.kernel.shape), str(self), self._float_kernel)
