@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hgq.emit.testbench import save_vectors, testbench
+import hgq.emit.testbench as emit_testbench
 from rtl_tests.pipelines import pipeline, vectors
 
 pytestmark = pytest.mark.rtl
@@ -36,13 +36,13 @@ def test_a_project_passes_in_a_copy_elsewhere_and_fails_on_a_wrong_vector_or_a_c
     project = tmp_path / "project"
     (project / "rtl").mkdir(parents=True)
     design = pipeline(project / "rtl", in_width=33, out_width=40, latency=2)
-    files = testbench(design.top, [f"rtl/{design.sources[0].name}"], 33, 40, 2)
+    files = emit_testbench.testbench(design.top, [f"rtl/{design.sources[0].name}"], 33, 40, 2)
     assert all(path.startswith("tb/") for path in files)
     (project / "tb").mkdir()
     for path, text in files.items():
         (project / path).write_text(text)
     inputs, outputs = vectors(design, 300)
-    save_vectors(project, inputs, outputs)
+    emit_testbench.save_vectors(project, inputs, outputs)
     copy = tmp_path / "copy of it"
     shutil.move(project, copy)
 
@@ -51,13 +51,13 @@ def test_a_project_passes_in_a_copy_elsewhere_and_fails_on_a_wrong_vector_or_a_c
     assert "6 passed" in done.stdout
 
     outputs[17, 1] ^= 1
-    save_vectors(copy, inputs, outputs)
+    emit_testbench.save_vectors(copy, inputs, outputs)
     done = _pytest(copy)
     assert "1 of 300 vectors differ, first 17" in done.stdout
     assert done.returncode == 1
 
     outputs[17, 1] ^= 1
-    save_vectors(copy, inputs, outputs)
+    emit_testbench.save_vectors(copy, inputs, outputs)
     source = copy / "rtl" / design.sources[0].name
     source.write_text(source.read_text().replace("v0 = in_valid", "v0 = 1'b1"))
     done = _pytest(copy)
@@ -66,4 +66,4 @@ def test_a_project_passes_in_a_copy_elsewhere_and_fails_on_a_wrong_vector_or_a_c
 
 def test_vectors_that_are_no_words_are_refused(tmp_path):
     with pytest.raises(ValueError, match="outputs must be uint32 words"):
-        save_vectors(tmp_path, np.zeros((3, 1), np.uint32), np.zeros((2, 1), np.uint32))
+        emit_testbench.save_vectors(tmp_path, np.zeros((3, 1), np.uint32), np.zeros((2, 1), np.uint32))

@@ -44,7 +44,7 @@ def test_lint_reports_each_finding_and_accepts_a_clean_design(tmp_path):
     source = tmp_path / "clean.v"
     source.write_text(CLEAN)
     toolchain.lint([source], "clean")
-    source.write_text(CLEAN.replace("8'd1", "9'd1").replace("module clean(", "module clean(input unused, "))
+    source.write_text(CLEAN.replace("8'd1", "9'd1").replace("module clean(", "module clean(input spare, "))
     with pytest.raises(VerificationError, match=r"'clean' is not clean: 2 finding") as raised:
         toolchain.lint([source], "clean")
     assert "WIDTHTRUNC" in str(raised.value)
