@@ -206,7 +206,6 @@ def _run_cocotb(executable: Path, module: str, checks: Sequence[str], work: Path
     runner = get_runner("verilator")
     runner.log = logging.getLogger(f"{__name__}.cocotb")
     log, results, failure = work / "simulation.log", work / "results.xml", work / "failure.json"
-    path = list(sys.path)
     sys.path.insert(0, str(folder))  # the runner hands sys.path to the Python inside the simulator
     problem = ""
     try:
@@ -230,7 +229,7 @@ def _run_cocotb(executable: Path, module: str, checks: Sequence[str], work: Path
     except (RuntimeError, SystemExit) as error:
         problem = str(error)
     finally:
-        sys.path[:] = path
+        sys.path.remove(str(folder))
     if failure.exists():
         raise MismatchError(**json.loads(failure.read_text()))
     try:
@@ -264,14 +263,13 @@ def build(sources: Sequence[Path], top: str, *, folder: Path, progress: Progress
     texts = [Path(source).read_bytes() for source in sources]
     bulk_cpp = folder / "bulk.cpp"
     key = _digest(*_versions(compiler), top, *_VERILATE, *_COMPILE, *texts, bulk_cpp.read_bytes())
-    models = cache_folder() / "models"
+    models = _writable(cache_folder() / "models")
     model = models / key
     executable = model / top  # the runner takes its name for that of the top module
     if executable.exists():
         os.utime(model)  # for _prune: the last use
         return executable
     archive = _runtime(root, compiler, progress)
-    models.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{key[:8]}.", dir=models))
     start = time.monotonic()
     _verilate(root, sources, top, work)
@@ -320,11 +318,10 @@ def _compile(root: Path, compiler: list[str], work: Path, bulk_cpp: Path, archiv
 
 def _runtime(root: Path, compiler: list[str], progress: Progress) -> Path:
     """Verilator's runtime library: the same for every design, so compiled once."""
-    archive = cache_folder() / "runtime" / f"{_digest(*_versions(compiler), *_COMPILE, *_RUNTIME)}.o"
+    archive = _writable(cache_folder() / "runtime") / f"{_digest(*_versions(compiler), *_COMPILE, *_RUNTIME)}.o"
     if not archive.exists():
         start = time.monotonic()
         progress("compiling Verilator's runtime (once)")
-        archive.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=archive.parent))
         units = [root / "include" / name for name in _RUNTIME]
         objects = _objects(compiler, [*_COMPILE, *_includes(root)], units, work)
@@ -406,12 +403,21 @@ def _versions(compiler: list[str]) -> list[str]:
 
 
 def cache_folder() -> Path:
-    """HGQ_CACHE, or the user's cache folder."""
+    """HGQ_CACHE, or the user's cache folder; holds the compiled runtime and the finished simulators."""
     if os.environ.get("HGQ_CACHE"):
         return Path(os.environ["HGQ_CACHE"]).absolute()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "hgq-fpga"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hgq-fpga"
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "set the environment variable HGQ_CACHE to a folder that you may write"
+        raise SimulationError(f"cannot keep built simulators in {folder}: {error.strerror}", fix=fix) from error
+    return folder
 
 
 def _prune(models: Path) -> None:

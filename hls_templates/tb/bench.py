@@ -63,7 +63,8 @@ def _bulk(check, inputs, gaps, init, threads):
 @cocotb.test()
 async def bulk(_dut):
     inputs = _load("inputs")
-    threads = CONFIG["threads"] or max(1, min(len(os.sched_getaffinity(0)), len(inputs) // VECTORS_PER_THREAD))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = CONFIG["threads"] or max(1, min(cores, len(inputs) // VECTORS_PER_THREAD))
     np.save(WORK / "outputs.npy", _bulk("bulk", inputs, _load("gaps"), 2, min(threads, len(inputs))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,20 @@ def test_versions_cover_what_a_result_depends_on():
     found = toolchain.versions()
     assert {"python", "hgq", "keras", "backend", "verilator", "cocotb", "g++", "hls4ml", "numpy"} <= set(found)
     assert found["numpy"] == np.__version__
+
+
+@pytest.mark.rtl
+def test_two_builds_of_the_same_design_at_once_both_give_the_right_outputs(own_cache, design):
+    inputs, outputs = vectors(design, 50)
+    with ThreadPoolExecutor(2) as pool:
+        for got in pool.map(lambda _: simulate(design, inputs), range(2)):
+            np.testing.assert_array_equal(got, outputs)
+    assert len(list((own_cache / "models").iterdir())) == 1
+
+
+@pytest.mark.rtl
+def test_a_cache_folder_that_cannot_be_made_names_the_variable_to_set(tmp_path, design, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HGQ_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ToolError, match=r"(?s)cannot keep built simulators in .*file/models.*HGQ_CACHE"):
+        simulate(design, to_words([1], 8))
