@@ -35,6 +35,8 @@ _PORTS = ("clk", "rst", "in_valid", "in_data", "out_valid", "out_data")
 _RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_threads.cpp")
 # Uninitialised registers and x take values that the run chooses (power_up relies on it); lint is a check of its own.
 _VERILATE = ("--cc", "--vpi", "--no-timing", "--prefix", "Vtop", "--x-assign", "unique", "--x-initial", "unique")
+# g++ takes minutes for one function of 10,000 statements (its combiner is quadratic) and seconds for the same in pieces.
+_PIECES = ("--output-split-cfuncs", "400")
 _QUIET = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 _COMPILE = ("-O1", "-std=gnu++17", "-pthread", "-w")
 _SPLIT_ABOVE = 6_000_000  # characters of generated C++ from which separate compilation beats one unit on two cores
@@ -262,7 +264,7 @@ def build(sources: Sequence[Path], top: str, *, folder: Path, progress: Progress
     root, compiler = verilator_root(), cxx()
     texts = [Path(source).read_bytes() for source in sources]
     bulk_cpp = folder / "bulk.cpp"
-    key = _digest(*_versions(compiler), top, *_VERILATE, *_COMPILE, *texts, bulk_cpp.read_bytes())
+    key = _digest(*_versions(compiler), top, *_VERILATE, *_PIECES, *_COMPILE, *texts, bulk_cpp.read_bytes())
     models = _writable(cache_folder() / "models")
     model = models / key
     executable = model / top  # the runner takes its name for that of the top module
@@ -294,7 +296,7 @@ def _verilate(root: Path, sources: Sequence[Path], top: str, work: Path) -> None
     vlt = work / "ports.vlt"
     ports = (f'public_flat_rw -module "{top}" -var "{port}"' for port in _PORTS)
     vlt.write_text("\n".join(["`verilator_config", *ports, ""]))
-    command = [*verilator(root), *_VERILATE, *_QUIET, "--Mdir", str(work), "--top-module", top, str(vlt)]
+    command = [*verilator(root), *_VERILATE, *_PIECES, *_QUIET, "--Mdir", str(work), "--top-module", top, str(vlt)]
     execute(f"Verilator refuses the sources of '{top}'", [*command, *map(str, sources)], work / "build.log", root=root)
 
 
