@@ -34,11 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "report": REPORT,
     "quantizers": set(),
     "resource": {"ir"},  # arithmetic on widths: EBOPs of a layer and of a graph are one function
-    "layers": {"quantizers", "resource"},
+    "layers": {"quantizers", "resource", "hls4ml_guards"},
     "training": {"quantizers", "layers", "resource"},
     "hls4ml_guards": set(),
     "methods": {"quantizers", "layers", "resource", "training"},
-    "frontend": IR | {"quantizers", "layers", "resource"},
+    "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
     "data": set(),
     "project": REPORT | {"data", "frontend"},
     "conversion": REPORT | {"data", "project", "frontend", "training"},

@@ -8,6 +8,7 @@ hls4ml is imported inside the functions only: it costs most of a second.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import re
@@ -93,7 +94,9 @@ def _model_graph(todo: Plan, out: Path, project_name: str, backend: str, part: s
     config["HLSConfig"] = {"Model": model, "LayerName": precision, "Flows": [FLOW]}
     config["InputData"] = config["OutputPredictions"] = None
     config["Stamp"] = "csim"  # hls4ml would draw a random one; same graph, same bytes
-    layers = [layer.attrs | ({"code": Source(layer.code)} if layer.code else {}) for layer in todo.layers]
+    layers = [
+        copy.deepcopy(layer.attrs) | ({"code": Source(layer.code)} if layer.code else {}) for layer in todo.layers
+    ]
     return ModelGraph.from_layer_list(config, layers, list(todo.inputs), list(todo.outputs))
 
 

@@ -60,11 +60,11 @@ def read_project(folder: Path) -> Project:
     """Parses the emitted C++ in `folder`.
 
     Raises:
-        VerificationError: a weights file for simulation and its header for synthesis differ.
+        VerificationError: text that no project of ours holds, as weights for simulation that synthesis would not see.
     """
     firmware = folder / "firmware"
     defines = (firmware / "defines.h").read_text(encoding="utf-8")
-    types = {name: _cast(text)[0] for text, name in re.findall(r"typedef (ap_u?fixed<[^>]*>) (\w+);", defines)}
+    types = {name: _plain(name, text) for text, name in re.findall(r"typedef (ap_u?fixed<[^>]*>) (\w+);", defines)}
     (top,) = firmware.glob("*.cpp")
     calls = {
         layer: Call(function, _split(arguments), _split(values))
@@ -187,6 +187,16 @@ def _cast(text: str) -> Cast:
     unsigned, width, integer, rounding, overflow = match.groups()
     kind = FixedType(not unsigned, int(width), int(width) - int(integer))
     return kind, Rounding(rounding or "TRN"), Overflow(overflow or "WRAP")
+
+
+def _plain(name: str, text: str) -> FixedType:
+    """The type of an array or accumulator, none of which may round or saturate: only casts do."""
+    kind, rounding, overflow = _cast(text)
+    if (rounding, overflow) != (Rounding.TRN, Overflow.WRAP):
+        raise VerificationError(
+            f"the type {name} in the C++ is {text}; outside a quantizer nothing may round or saturate"
+        )
+    return kind
 
 
 def _element(position: int, index: str, value: str) -> tuple[int, Cast | None] | None:
