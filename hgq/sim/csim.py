@@ -71,7 +71,7 @@ def run_csim(project: Path, graph: Graph, inputs: Mapping[str, np.ndarray]) -> d
     Raises:
         ToolError: g++ is missing or fails, or the compiled program crashes.
         VerificationError: an output has bits below the LSB that its element can have.
-        ValueError: an input is missing, has another shape, or other samples than the rest.
+        ValueError: an input is missing, has another shape or number of samples, or holds what its type cannot.
     """
     ports = _ports(graph)
     samples = _samples(graph, inputs)
@@ -148,10 +148,14 @@ def _samples(graph: Graph, inputs: Mapping[str, np.ndarray]) -> int:
     for name in graph.inputs:
         if name not in inputs:
             raise ValueError(f"no data for input '{name}'; got data for {sorted(inputs)}")
-        shape, wanted = np.shape(inputs[name]), graph[name].shape
-        if shape[1:] != wanted:
-            raise ValueError(f"input '{name}' takes integers of shape (samples, *{wanted}), got {shape}")
-        counts.add(shape[0])
+        values, ports = np.asarray(inputs[name]), graph[name].range
+        if values.shape[1:] != ports.shape:
+            raise ValueError(f"input '{name}' takes integers of shape (samples, *{ports.shape}), got {values.shape}")
+        if values.dtype != object and not np.issubdtype(values.dtype, np.integer):
+            raise ValueError(f"input '{name}' takes integers in LSBs, got {values.dtype}; use project.encode")
+        if len(values) and ((values.min(axis=0) < ports.lo) | (values.max(axis=0) > ports.hi)).any():
+            raise ValueError(f"input '{name}' holds an integer outside its port's type; use project.encode")
+        counts.add(len(values))
     if len(counts) > 1:
         raise ValueError(f"the inputs have different numbers of samples: {sorted(counts)}")
     return counts.pop() if counts else 0
