@@ -7,7 +7,7 @@ environment variable HGQ_DATA, the public download (OpenML, Keras).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +38,11 @@ class Data:
         """All samples there are, for comparing engines."""
         parts = [self.x_train, self.x_val, self.x_test]
         return np.concatenate(parts if self.extra is None else [*parts, self.extra])
+
+    def head(self, count: int) -> Data:
+        """The first `count` samples of each part."""
+        arrays = {name: value[:count] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **arrays)
 
 
 def digits(seed: int = 0) -> Data:
