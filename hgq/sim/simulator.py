@@ -35,11 +35,11 @@ _PORTS = ("clk", "rst", "in_valid", "in_data", "out_valid", "out_data")
 _RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_threads.cpp")
 # Uninitialised registers and x take values that the run chooses (power_up relies on it); lint is a check of its own.
 _VERILATE = ("--cc", "--vpi", "--no-timing", "--prefix", "Vtop", "--x-assign", "unique", "--x-initial", "unique")
-# g++ takes minutes for one function of 10,000 statements (its combiner is quadratic) and seconds for the same in pieces.
+# g++ takes minutes for one function of 10,000 statements (its combiner is quadratic), seconds for the same in pieces.
 _PIECES = ("--output-split-cfuncs", "400")
 _QUIET = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 _COMPILE = ("-O1", "-std=gnu++17", "-pthread", "-w")
-_SPLIT_ABOVE = 6_000_000  # characters of generated C++ from which separate compilation beats one unit on two cores
+_UNIT = 2_000_000  # characters of generated C++ that are worth a compilation of their own: about 4 s
 _KEPT_MODELS = 64
 
 logger = logging.getLogger(__name__)
@@ -301,21 +301,32 @@ def _verilate(root: Path, sources: Sequence[Path], top: str, work: Path) -> None
 
 
 def _compile(root: Path, compiler: list[str], work: Path, bulk_cpp: Path, archive: Path, top: str) -> None:
-    """Compiles the model with cocotb's main program and bulk.cpp: as one unit while small, else in parallel."""
+    """Compiles the model with cocotb's main program and bulk.cpp.
+
+    In one unit while small, for the headers cost more than the model; else in one unit per core.
+    """
     from cocotb_tools import config
 
-    generated = sorted(work.glob("Vtop*.cpp"))
     main_cpp = config.share_dir / "lib" / "verilator" / "verilator.cpp"
-    units = [*generated, main_cpp, bulk_cpp]
-    if sum(path.stat().st_size for path in generated) < _SPLIT_ABOVE:
-        (work / "unity.cpp").write_text("".join(f'#include "{path}"\n' for path in units))
-        units = [work / "unity.cpp"]
-    flags = [*_COMPILE, *_includes(root), f"-I{work}"]
-    objects = _objects(compiler, flags, units, work)
+    units = _spread([*work.glob("Vtop*.cpp"), main_cpp, bulk_cpp], work)
+    objects = _objects(compiler, [*_COMPILE, *_includes(root), f"-I{work}"], units, work)
     # Exported symbols (-rdynamic) let the bench find bulk_run through ctypes.
     libs = [f"-L{config.libs_dir}", f"-Wl,-rpath,{config.libs_dir}", "-lcocotbvpi_verilator", "-pthread", "-rdynamic"]
     command = [*compiler, "-o", str(work / top), *objects, str(archive), *libs]
     execute("linking the simulator failed", command, work / "link.log")
+
+
+def _spread(sources: list[Path], work: Path) -> list[Path]:
+    """Files that include `sources`, as even in size as can be: one per `_UNIT` characters, at most one per core."""
+    sizes = {path: path.stat().st_size for path in sources}
+    count = min(_cores(), 1 + sum(sizes.values()) // _UNIT)
+    units: list[list[Path]] = [[] for _ in range(count)]
+    for path in sorted(sources, key=lambda path: (-sizes[path], path)):
+        min(units, key=lambda unit: sum(sizes[member] for member in unit)).append(path)
+    paths = [work / f"unit{number}.cpp" for number in range(count)]
+    for path, unit in zip(paths, units, strict=True):
+        path.write_text("".join(f'#include "{member}"\n' for member in unit))
+    return paths
 
 
 def _runtime(root: Path, compiler: list[str], progress: Progress) -> Path:
