@@ -14,7 +14,7 @@ from hgq.fixed import decode, encode
 from hgq.layers import QActivation, QDense, QDenseBatchNorm, QLayer
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.resource import model_ebops, priced_layers
-from hgq.training import calibrate, copy_model
+from hgq.training import calibrate, copy_model  # noqa: F401 (the float64 test runs in another process)
 
 
 def data(seed=0, samples=64, shape=(6,)):
@@ -200,7 +200,7 @@ def test_each_call_of_a_shared_layer_counts():
     model = keras.Model(inputs, QDense(2)(layer(layer(inputs))))
     calibrate(model, data())
     once = {each.name: each.exact_ebops() for each in model.layers if isinstance(each, QLayer)}
-    assert [(each.name, calls) for each, calls in priced_layers(model)][0] == ("shared", 2)
+    assert ("shared", 2) in [(each.name, calls) for each, calls in priced_layers(model)]
     assert model_ebops(model) == sum(once.values()) + once["shared"]
 
 
@@ -227,7 +227,7 @@ def test_higher_beta_gives_fewer_ebops():
     for beta in (1e-6, 1e-2):
         keras.utils.set_random_seed(3)
         model = keras.Sequential([keras.Input((6,)), QDense(8, "relu", beta=beta), QDense(3, beta=beta)])
-        model.compile(keras.optimizers.Adam(0.02), "mse")
+        model.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=keras.backend.backend() == "jax")
         model.fit(x, y, epochs=25, batch_size=64, verbose=0)
         found.append(model_ebops(model))
     assert found[1] < found[0] / 2
@@ -246,7 +246,7 @@ def test_one_quantizer_object_may_be_given_to_many_layers():
     model = keras.Sequential([keras.Input((6,)), QDense(4, kernel_quantizer=q), QDense(2, kernel_quantizer=q)])
     first, second = (layer.kernel_quantizer for layer in model.layers)
     assert first is not second and first.b0 == second.b0 == 5
-    assert first.path.endswith("q_dense/kernel_quantizer") or "kernel_quantizer" in first.path
+    assert first.name == "kernel_quantizer" and first.path != second.path
 
 
 ERRORS = {
@@ -277,7 +277,7 @@ def test_errors_name_the_layer_and_the_fix(case):
 
 
 def test_a_quantizer_of_the_wrong_kind_is_named():
-    with pytest.raises(TypeError, match="QDense 'd1'.*kernel_quantizer=8.*WidthQuantizer|FracQuantizer"):
+    with pytest.raises(TypeError, match=r"QDense 'd1'.*kernel_quantizer=8.*FracQuantizer"):
         QDense(3, kernel_quantizer=8, name="d1")
 
 
