@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from hgq.cli.arrays import load_array
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
+from hgq.cli.quiet import start_keras
 
 
 class Backend(StrEnum):
@@ -60,12 +60,11 @@ def convert(
             for name, text in (("calibrate", calibrate), ("verify", verify), ("data", data))
             if text is not None
         }
-        # TensorFlow greets on standard error unless told not to before it is imported.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import hgq
-
         with Steps() as step:
-            step("load Keras")
+            step("start Keras")
+            start_keras()
+            import hgq
+
             project = hgq.convert(
                 model,
                 out,

@@ -19,7 +19,6 @@ import typer
 from hgq.errors import HGQError, IRError, VerificationError
 
 DIFFERENCE, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
-BACKENDS = ("tensorflow", "jax", "jaxlib", "torch")
 
 
 @contextmanager
@@ -33,11 +32,6 @@ def exit_codes() -> Iterator[None]:
         raise _bug(error) from None
     except (HGQError, OSError) as error:
         raise _exit(USAGE, f"error: {error}") from None
-    except ModuleNotFoundError as error:
-        if error.name not in BACKENDS:
-            raise _bug(error) from None
-        fix = f"pip install 'hgq-fpga[{error.name.removesuffix('lib')}]', or set KERAS_BACKEND to one that is installed"
-        raise _exit(USAGE, f"error: Keras needs {error.name}, which is not installed\n  Fix: {fix}") from None
     except (ValueError, TypeError) as error:
         # hgq raises these itself for bad arguments; from within NumPy or Keras they mean that we passed nonsense on.
         if not _raised_by_hgq(error.__traceback__):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from hgq.cli.arrays import load_array
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
+from hgq.cli.quiet import start_keras
 
 
 class Engine(StrEnum):
@@ -43,11 +43,13 @@ def simulate(
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
         array = load_array(data, "--data") if data is not None else None
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import hgq
-
         with Steps() as step:
+            if engine in (Engine.KERAS, Engine.ALL):
+                step("start Keras")
+                start_keras()
             step("open the project")
+            import hgq
+
             project = hgq.Project.load(folder)
             report = project.simulate(array, engine=engine.value, progress=step)
         typer.echo(describe(report))
