@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from hgq.fixed import decode
 from hgq.frontend.model import functional_of
 from hgq.ir.graph import Graph, Node
-from hgq.layers import QDenseBatchNorm, QLayer
+from hgq.layers import QLayer
+from hgq.training.copy import copy_model
 
 BATCH = 8192
 
@@ -30,7 +30,7 @@ def keras_engine(
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with _precision(float64):
-            net = float64_copy(model) if float64 else model
+            net = copy_model(model, "float64") if float64 else model
             source = functional_of(net)
             x = [_floats(graph[name], inputs[name], (raw or {}).get(name)) for name in graph.inputs]
             predicted = _predict(keras.Model(source.inputs, source.outputs), x)
@@ -52,35 +52,6 @@ def layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarr
     x = [_floats(graph[name], inputs[name], None) for name in graph.inputs]
     values = _predict(keras.Model(source.inputs, list(tensors.values())), x)
     return {name: _integers(graph[name], y) for name, y in zip(tensors, values, strict=True)}
-
-
-def float64_copy(model: keras.Model) -> keras.Model:
-    """The same model in float64. Call it within `keras.config.floatx` of the caller's choice; weights are exact copies.
-
-    A folded kernel is computed by float32 arithmetic before it is quantised; float64 would round another number. The
-    copy of a fused layer therefore gets the quantised folded kernel itself and a normalisation that does nothing.
-    """
-    config = keras.saving.serialize_keras_object(model)
-    _retype(config)
-    copy = keras.saving.deserialize_keras_object(config)
-    for theirs, ours in zip(functional_of(model).layers, functional_of(copy).layers, strict=True):
-        ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
-        if isinstance(theirs, QDenseBatchNorm):
-            ours.use_folded({name: values for name, (values, _) in theirs.constants().items()})
-    return copy
-
-
-def _retype(config: Any) -> None:
-    """Every dtype policy in a serialised model becomes float64, in place."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key == "dtype" and value is not None:
-                config[key] = "float64"
-            else:
-                _retype(value)
-    elif isinstance(config, list):
-        for value in config:
-            _retype(value)
 
 
 @contextlib.contextmanager

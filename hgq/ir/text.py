@@ -20,11 +20,11 @@ def to_text(graph: Graph) -> str:
     """The graph as text; `parse` is its inverse. Types after the colon are for the reader and are checked."""
     lines = [VERSION]
     for node in graph:
-        args = ", ".join(json.dumps(arg) for arg in node.args)
+        args = ", ".join(_quote(arg) for arg in node.args)
         attrs = "".join(f" {key}={_value(node.attrs[key])}" for key in OPS[node.op].attrs if key in node.attrs)
-        head = f"{json.dumps(node.name)} = {node.op}({args}){attrs}"
-        lines.append(f"{head} origin={json.dumps(node.origin)} : {node.types}")
-    lines.append("return " + ", ".join(json.dumps(name) for name in graph.outputs))
+        head = f"{_quote(node.name)} = {node.op}({args}){attrs}"
+        lines.append(f"{head} origin={_quote(node.origin)} : {node.types}")
+    lines.append("return " + ", ".join(_quote(name) for name in graph.outputs))
     return "\n".join(lines) + "\n"
 
 
@@ -79,3 +79,7 @@ def _parse_value(key: str, text: str) -> Any:
     if text.startswith("["):
         return FixedArray.parse(text)
     return tuple(int(n) for n in text[1:-1].split())
+
+
+def _quote(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from graphlib import CycleError, TopologicalSorter
 
 from hgq.errors import IRError
 from hgq.ir.graph import Graph, Node
@@ -32,7 +33,7 @@ def lower(graph: Graph, name: str) -> Design:
     """
     source = _sources(graph)
     group = _groups(graph, source)
-    order = list(dict.fromkeys(group.values()))
+    order = _order(graph, source, group)
     module_names = identifiers([f"{name}_{layer}" for layer in order], taken={name})
     wire_names = identifiers([node.name for node in graph if source[node.name] == node.name])
     wires: dict[str, Wire] = {}
@@ -95,6 +96,18 @@ def _groups(graph: Graph, source: dict[str, str]) -> dict[str, str]:
         alone = node.op == "quantize" and maker in group and readers[maker] == 1
         group[node.name] = group[maker] if alone else node.origin
     return group
+
+
+def _order(graph: Graph, source: dict[str, str], group: dict[str, str]) -> list[str]:
+    """The layers, each after those that it reads."""
+    reads: dict[str, set[str]] = {layer: set() for layer in group.values()}
+    for name, layer in group.items():
+        makers = (group.get(source[arg]) for arg in graph[name].args)
+        reads[layer].update(maker for maker in makers if maker is not None and maker != layer)
+    try:
+        return list(TopologicalSorter(reads).static_order())
+    except CycleError as loop:
+        raise IRError(f"the layers {' -> '.join(loop.args[1])} read each other; each call needs its own origin") from loop
 
 
 def _nodes(

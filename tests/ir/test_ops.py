@@ -1,0 +1,145 @@
+"""The golden model against arithmetic on fractions, which shares no code with it."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from hgq.errors import IRError
+from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
+from hgq.ir import OPS, Graph, Node, check, evaluate, evaluate_nodes
+from hgq.ir.graph import Builder
+from tests.emit.random_graphs import affine, dense, quantize, random_graph, random_inputs
+
+
+def worth(integers: np.ndarray, frac: np.ndarray) -> list[Fraction]:
+    """The real numbers that integers stand for."""
+    flat = zip(np.ravel(integers), np.ravel(frac), strict=True)
+    return [Fraction(int(m)) / Fraction(2) ** int(f) for m, f in flat]
+
+
+def quantised(value: Fraction, t: FixedType | None, rounding: str, overflow: str) -> Fraction:
+    """One value through a quantizer, by the definitions of ap_fixed."""
+    if t is None:
+        return Fraction(0)
+    scaled = value * Fraction(2) ** t.frac
+    m = math.floor(scaled)
+    if rounding == "RND":
+        m += scaled - m >= Fraction(1, 2)
+    elif rounding == "RND_CONV":
+        m = round(scaled)
+    if overflow == "WRAP":
+        m = (m - t.lo) % (1 << t.width) + t.lo
+    else:
+        m = min(max(m, -t.hi if overflow == "SAT_SYM" and t.signed else t.lo), t.hi)
+    return Fraction(m) / Fraction(2) ** t.frac
+
+
+def constants(node: Node, name: str) -> np.ndarray:
+    types = node.attrs[f"{name}_types"]
+    return np.array(worth(node.attrs[name], types.frac), object).reshape(types.shape)
+
+
+def expected(node: Node, x: np.ndarray) -> list[Fraction]:
+    """What `node` makes of real numbers."""
+    match node.op:
+        case "quantize":
+            how = node.attrs["rounding"], node.attrs["overflow"]
+            return [quantised(v, t, *how) for v, t in zip(x.ravel(), node.attrs["types"], strict=True)]
+        case "dense":
+            y = x @ constants(node, "kernel")
+            return list((y + constants(node, "bias") if "bias" in node.attrs else y).ravel())
+        case "affine":
+            return list((x * constants(node, "scale") + constants(node, "offset")).ravel())
+        case "relu":
+            return [max(v, Fraction(0)) for v in x.ravel()]
+    assert node.op == "reshape"
+    return list(x.ravel())
+
+
+def compare(graph: Graph, samples: int = 12) -> set[str]:
+    """Every node on a few samples; returns the ops that were seen."""
+    check(graph)
+    inputs = random_inputs(np.random.default_rng(1), graph, samples)
+    values = evaluate_nodes(graph, inputs)
+    for node in graph:
+        lo, hi = (worth(end, node.range.frac) for end in (node.range.lo, node.range.hi))
+        for sample in range(samples):
+            got = worth(values[node.name][sample], node.range.frac)
+            assert all(a <= v <= b for a, v, b in zip(lo, got, hi, strict=True)), f"{node.name} leaves its range"
+            if node.op != "input":
+                source = graph[node.args[0]]
+                x = np.array(worth(values[source.name][sample], source.range.frac), object).reshape(source.shape)
+                assert got == expected(node, x), f"{node.name}, sample {sample}"
+    return {node.op for node in graph}
+
+
+def wide_graph() -> Graph:
+    """Values beyond 64 bits."""
+    rng = np.random.default_rng(3)
+    b = Builder()
+    types = FixedArray.full((3,), FixedType(True, 60, 30))
+    b.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.SAT)
+    dense(b, rng, "d", "x", 4, widest=20)
+    quantize(b, rng, "q", "d", "RND_CONV", "WRAP", 80)
+    affine(b, rng, "a", "q", (4,))
+    quantize(b, rng, "s", "a", "RND", "SAT", 70)
+    return b.graph("s")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_node_of_random_graphs_is_what_fractions_give(seed: int) -> None:
+    compare(random_graph(seed))
+
+
+def test_values_beyond_64_bits_are_exact() -> None:
+    assert compare(wide_graph()) >= {"dense", "quantize", "affine"}
+
+
+def test_every_op_has_been_compared() -> None:
+    seen = compare(random_graph(0)) | compare(wide_graph())
+    assert seen == set(OPS)
+
+
+def test_the_order_of_a_row_in_the_batch_does_not_matter() -> None:
+    graph = random_graph(1)
+    inputs = random_inputs(np.random.default_rng(2), graph, 20)
+    forward = evaluate(graph, inputs)
+    backward = evaluate(graph, {name: x[::-1] for name, x in inputs.items()})
+    assert all((forward[name] == backward[name][::-1]).all() for name in graph.outputs)
+
+
+def test_the_inputs_are_checked() -> None:
+    graph = random_graph(0)
+    inputs = random_inputs(np.random.default_rng(0), graph, 4)
+    name = graph.inputs[0]
+    with pytest.raises(ValueError, match=f"no data for input '{name}'"):
+        evaluate(graph, {k: x for k, x in inputs.items() if k != name})
+    with pytest.raises(ValueError, match="shape"):
+        evaluate(graph, inputs | {name: inputs[name][:, :1]})
+    with pytest.raises(ValueError, match="float64"):
+        evaluate(graph, inputs | {name: inputs[name].astype(float)})
+    with pytest.raises(ValueError, match="outside its port's type"):
+        evaluate(graph, inputs | {name: inputs[name] + (1 << 20)})
+
+
+def test_malformed_nodes_are_refused() -> None:
+    b = Builder()
+    types = FixedArray.full((2,), FixedType.parse("s4f2"))
+    b.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.WRAP)
+    with pytest.raises(IRError, match="no op 'sigmoid'"):
+        b.add("y", "sigmoid", "x")
+    with pytest.raises(IRError, match="two nodes"):
+        b.add("x", "relu", "x")
+    with pytest.raises(IRError, match="'z', which no earlier node defines"):
+        b.add("y", "relu", "z")
+    with pytest.raises(IRError, match="takes the attributes"):
+        b.add("y", "relu", "x", slope=1)
+    with pytest.raises(IRError, match="not as many elements"):
+        b.add("y", "reshape", "x", shape=(3,))
+    with pytest.raises(IRError, match="outside its learned type"):
+        wide = FixedArray.full((2, 1), FixedType.parse("s2f0"))
+        b.add("y", "dense", "x", kernel=np.array([[5], [0]]), kernel_types=wide)
