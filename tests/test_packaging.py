@@ -104,6 +104,32 @@ def test_an_installed_wheel_works_in_an_empty_directory(wheel: Path, tmp_path: P
     assert not list(empty.iterdir())
 
 
+TRAIN = """
+import keras, numpy as np
+from hgq.layers import QDense
+keras.utils.set_random_seed(1)
+keras.Sequential([keras.Input((4,)), QDense(3, activation="relu"), QDense(2)], name="small").save("small.keras")
+np.save("x.npy", np.random.default_rng(1).normal(size=(30, 4)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.rtl
+@pytest.mark.hls
+def test_an_installed_wheel_converts_and_verifies(wheel: Path, tmp_path: Path) -> None:
+    commands = environment(tmp_path / "env", wheel)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for command in (
+        [commands / "python", "-c", TRAIN],
+        [commands / "hgq-convert", "small.keras", "small", "--data", "x.npy"],
+        [commands / "hgq-simulate", "small"],
+    ):
+        done = run(command, empty)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 differences" in (empty / "small/report.txt").read_text()
+
+
 @pytest.mark.parametrize("name", ["hgq2", "HGQ"])
 @pytest.mark.parametrize("order", ["theirs_first", "theirs_last"])
 def test_another_hgq_distribution_is_refused_in_either_order(
