@@ -22,7 +22,7 @@ from hgq.emit.templates import template
 from hgq.emit.testbench import save_vectors, testbench
 from hgq.emit.verilog import emit_verilog
 from hgq.errors import ConversionError, VerificationError
-from hgq.fixed import FixedArray, FixedType, encode, outside
+from hgq.fixed import FixedArray, FixedType, outside
 from hgq.frontend.load import load_model
 from hgq.frontend.model import input_shapes, read_model
 from hgq.frontend.predict import keras_engine
@@ -168,7 +168,10 @@ def _need_tools() -> None:
     absent = missing()
     if absent:
         raise ConversionError(
-            [f"  - verification needs {tool}\n      Fix: install it, or convert without verification" for tool in absent]
+            [
+                f"  - verification needs {tool}\n      Fix: install it, or convert without verification"
+                for tool in absent
+            ]
         )
 
 
@@ -278,9 +281,7 @@ def _count(types: Iterable[FixedArray]) -> dict[str, int]:
     return {str(width): counts[width] for width in sorted(counts)}
 
 
-def _wraps(
-    graph: Graph, encoded: dict[str, np.ndarray], raw: list[np.ndarray], at_port: bool
-) -> list[dict[str, Any]]:
+def _wraps(graph: Graph, encoded: dict[str, np.ndarray], raw: list[np.ndarray], at_port: bool) -> list[dict[str, Any]]:
     """Where verification samples leave a range: at the ports, where the host rounds, and inside."""
     found = []
     for name, x in zip(graph.inputs, raw, strict=True):
@@ -290,7 +291,9 @@ def _wraps(
             where = np.flatnonzero(out.any(axis=0)).tolist()
             how = f"{node.attrs['overflow']}{'' if at_port else ', at the port'}"
             samples = int(out.any(axis=1).sum())
-            found.append({"layer": f"input {name}", "overflow": how, "count": samples, "samples": len(x), "elements": where})
+            found.append(
+                {"layer": f"input {name}", "overflow": how, "count": samples, "samples": len(x), "elements": where}
+            )
     for wrap in count_wraps(graph, encoded):
         found.append(
             {

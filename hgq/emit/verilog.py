@@ -6,12 +6,13 @@ Bits that are dropped on purpose end in a named sink, so that a lint without exc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hgq.emit.templates import template
 from hgq.fixed import FixedType
 from hgq.netlist.design import Design, Instance, Wire
 from hgq.netlist.module import Module, Node
+from hgq.netlist.module import Port as ModulePort
 from hgq.netlist.ops import OPS, literal
 from hgq.netlist.signal import Signal
 from hgq.ports import Port, bus_width
@@ -40,7 +41,9 @@ def _module(module: Module, version: str) -> str:
         for ref in port.refs:
             node = module.nodes[ref]
             if not node.constant:
-                lines.append(_wire(node, signals[ref], f"{port.name}{_slice(low, node.type.width, _width(module, port))}"))
+                lines.append(
+                    _wire(node, signals[ref], f"{port.name}{_slice(low, node.type.width, _width(module, port))}")
+                )
                 low += node.type.width
     for i, node in enumerate(module.nodes):
         if node.constant or node.op == "input":
@@ -105,9 +108,7 @@ def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: floa
     for count, one in enumerate(_alive(design)):
         module = design.modules[one.module]
         lines.append("")
-        lines += [
-            f"  wire {_vector(design.wires[w].width)}{w};" for w in one.outputs if design.wires[w].width
-        ]
+        lines += [f"  wire {_vector(design.wires[w].width)}{w};" for w in one.outputs if design.wires[w].width]
         lines.append(f"  {module.name} u{count} ({', '.join(_pins(design, module, one, after))});")
     elements: list[str] = []
     unused: list[str] = []
@@ -148,7 +149,7 @@ def _alive(design: Design) -> list[Instance]:
     return [one for one in design.instances if any(design.wires[w].width for w in one.outputs)]
 
 
-def _pins(design: Design, module: Module, one: Instance, after) -> list[str]:
+def _pins(design: Design, module: Module, one: Instance, after: Callable[[str, int], str]) -> list[str]:
     pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
     for port, wire, cycles in zip(module.inputs, one.inputs, one.delays, strict=True):
         if design.wires[wire].width:
@@ -181,7 +182,7 @@ def _elements(wire: Wire, port: Port, bus: str) -> list[str]:
     return parts
 
 
-def _width(module: Module, port) -> int:
+def _width(module: Module, port: ModulePort) -> int:
     return sum(module.nodes[ref].type.width for ref in port.refs if not module.nodes[ref].constant)
 
 

@@ -112,7 +112,9 @@ def functional_of(model: keras.Model) -> Any:
 
 def _calls(functional: Any) -> list[tuple[Any, Any, int]]:
     """Every call of a layer, in an order in which arguments come first: (layer, Keras node, how many calls before)."""
-    inside = [node for depth in sorted(functional._nodes_by_depth, reverse=True) for node in functional._nodes_by_depth[depth]]
+    inside = [
+        node for depth in sorted(functional._nodes_by_depth, reverse=True) for node in functional._nodes_by_depth[depth]
+    ]
     seen: dict[int, int] = {}
     calls = []
     for node in inside:

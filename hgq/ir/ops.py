@@ -60,6 +60,10 @@ def _input_infer(attrs: Attrs) -> Range:
     return Range.of(attrs["types"])
 
 
+def _input_evaluate(*_: Any) -> Array:
+    raise IRError("an input is what the caller of the evaluator gives")
+
+
 def _quantize_infer(attrs: Attrs, x: Range) -> Range:
     types: FixedArray = attrs["types"]
     if types.shape != x.shape:
@@ -129,8 +133,10 @@ def _dense_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Ar
     else:
         y = shift(as_objects(x), up) @ w
     # The common grid is at least as fine as each output's own, and the surplus bits are zeros.
-    y = shift(y, np.where(out.zero, 0, out.frac - (xfrac + wfrac))) if bits <= 62 and out.bits <= 62 else shift(
-        as_objects(y), np.where(out.zero, 0, out.frac - (xfrac + wfrac))
+    y = (
+        shift(y, np.where(out.zero, 0, out.frac - (xfrac + wfrac)))
+        if bits <= 62 and out.bits <= 62
+        else shift(as_objects(y), np.where(out.zero, 0, out.frac - (xfrac + wfrac)))
     )
     if "bias" in attrs:
         bias, bfrac = _constant(attrs, "bias")
@@ -185,7 +191,7 @@ def _narrow(m: Array, out: Range) -> Array:
 
 
 OPS: dict[str, OpDef] = {
-    "input": OpDef(("types", "rounding", "overflow"), _input_infer, lambda *_: None),
+    "input": OpDef(("types", "rounding", "overflow"), _input_infer, _input_evaluate),
     "quantize": OpDef(("types", "rounding", "overflow"), _quantize_infer, _quantize_evaluate),
     "dense": OpDef(("kernel", "kernel_types", "bias", "bias_types"), _dense_infer, _dense_evaluate),
     "affine": OpDef(("scale", "scale_types", "offset", "offset_types"), _affine_infer, _affine_evaluate),

@@ -48,7 +48,7 @@ def _round(builder: Builder, ref: int, drop: int, rounding: Rounding, frac: int)
         return builder.add(ref, builder.const(half, frac), frac=frac)
     # Half to even: a tie goes up only where the lowest kept bit is 1.
     odd = builder.keep(ref, drop, FixedType(False, 1, frac))
-    # The sum's own range does not know that `odd` is a bit of the other operand; rounding is monotone, so this one does.
+    # The sum's own range does not know that `odd` is a bit of the other operand. Rounding is monotone: use its ends.
     ends = np.array([builder.nodes[ref].lo, builder.nodes[ref].hi], object)
     lo, hi = (int(v) << drop for v in round_off(as_objects(ends), drop, rounding))
     rest = half - 1
@@ -59,6 +59,8 @@ def _round(builder: Builder, ref: int, drop: int, rounding: Rounding, frac: int)
 def _covering(builder: Builder, ref: int, drop: int, frac: int) -> FixedType:
     """The type of ``ref >> drop``, so that nothing wraps."""
     lo, hi = builder.nodes[ref].lo, builder.nodes[ref].hi
-    return FixedType.holding(lo >> drop, hi >> drop, frac) if drop >= 0 else FixedType.holding(
-        lo << -drop, hi << -drop, frac
+    return (
+        FixedType.holding(lo >> drop, hi >> drop, frac)
+        if drop >= 0
+        else FixedType.holding(lo << -drop, hi << -drop, frac)
     )

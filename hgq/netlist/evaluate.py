@@ -8,7 +8,7 @@ import numpy as np
 
 from hgq.fixed import as_objects
 from hgq.netlist.design import Design
-from hgq.netlist.module import Module
+from hgq.netlist.module import Module, Node
 from hgq.netlist.ops import OPS
 
 _SAFE = 1 << 61
@@ -36,7 +36,7 @@ def evaluate_module(module: Module, inputs: list[np.ndarray]) -> list[np.ndarray
     return [np.stack(c, axis=1) if c else np.zeros((samples, 0), np.int64) for c in columns]  # type: ignore[arg-type]
 
 
-def _wide(module: Module, node) -> bool:
+def _wide(module: Module, node: Node) -> bool:
     """Whether the op or a shifted operand of it may leave int64."""
     ends = [node.lo, node.hi]
     shifts = node.params if node.op in ("add", "sub") else (max(-node.params[0], 0),) if node.op == "keep" else (0,)

@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A tensor at the edge of a module: the node of each element, in C order. Elements that are constant take no bits."""
+    """A tensor at the edge of a module: the node of each element, in C order. Constant elements take no bits."""
 
     name: str
     refs: tuple[int, ...]
@@ -153,14 +153,14 @@ class Builder:
             case "add" | "sub":
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
             case "neg":
-                return self.neg(*args, node.frac)
+                return self.neg(args[0], node.frac)
             case "relu" | "register":
                 return getattr(self, node.op)(*args)
             case "clamp":
-                return self.clamp(*args, *node.params)
+                return self.clamp(args[0], *node.params)
             case "keep":
                 t = keep_type((node.params[0], node.params[1], node.params[2]))
-                return self.keep(*args, node.params[0], FixedType(t.signed, t.width, node.frac))
+                return self.keep(args[0], node.params[0], FixedType(t.signed, t.width, node.frac))
         raise IRError(f"no rule to copy the op {node.op!r}")
 
     def module(self, outputs: Mapping[str, Iterable[int]]) -> Module:

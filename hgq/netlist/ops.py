@@ -120,12 +120,8 @@ OPS: dict[str, OpDef] = {
     "add": OpDef(_add_infer, lambda params, a, b: (a << params[0]) + (b << params[1]), _infix("+")),
     "sub": OpDef(_sub_infer, lambda params, a, b: (a << params[0]) - (b << params[1]), _infix("-")),
     "neg": OpDef(lambda params, a: (-a[1], -a[0]), lambda params, a: -a, _neg_verilog),
-    "relu": OpDef(
-        lambda params, a: (max(a[0], 0), max(a[1], 0)), lambda params, a: _maximum(a, 0), _relu_verilog
-    ),
-    "clamp": OpDef(
-        _clamp_infer, lambda params, a: _minimum(_maximum(a, params[0]), params[1]), _clamp_verilog
-    ),
+    "relu": OpDef(lambda params, a: (max(a[0], 0), max(a[1], 0)), lambda params, a: _maximum(a, 0), _relu_verilog),
+    "clamp": OpDef(_clamp_infer, lambda params, a: _minimum(_maximum(a, params[0]), params[1]), _clamp_verilog),
     "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
     "register": OpDef(lambda params, a: a, lambda params, a: a, None),
 }

@@ -59,8 +59,8 @@ def _bits(graph: Graph, node: Node) -> int:
         # x * scale + offset, where the offset may be added in two steps: one bit more.
         return own + 1
     if node.op == "quantize":
-        # The layer scales, adds at most half an LSB and floors: one bit more than what comes in.
-        return max(own, _span(graph[node.args[0]].range.magnitude) + 1)
+        # Scaling by a power of two, floor, the difference to it, and one more LSB: none needs more bits than came in.
+        return max(own, _span(graph[node.args[0]].range.magnitude))
     return own
 
 

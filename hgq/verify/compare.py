@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +51,13 @@ def first_difference(
     sample = where[0] if samples is None else int(samples[where[0]])
     found = got[where]
     return Difference(
-        engine, layer, element, sample, int(expected[where]), found.item() if hasattr(found, "item") else found,
-        str(t) if t else "0 bits", int(wrong.sum()), wrong.size,
+        engine,
+        layer,
+        element,
+        sample,
+        int(expected[where]),
+        found.item() if hasattr(found, "item") else found,
+        str(t) if t else "0 bits",
+        int(wrong.sum()),
+        wrong.size,
     )

@@ -39,9 +39,7 @@ def localise_rtl(
         with tempfile.TemporaryDirectory(prefix="probe-") as work:
             file = Path(work) / "hgq_probe.v"
             file.write_text(top)
-            rtl_design = RtlDesign(
-                (file, *modules), "hgq_probe", bus_width(inputs), bus_width(outputs), probe.latency
-            )
+            rtl_design = RtlDesign((file, *modules), "hgq_probe", bus_width(inputs), bus_width(outputs), probe.latency)
             try:
                 words = simulate(rtl_design, pack(inputs, [one[name] for name in graph.inputs]))
             except HGQError:
@@ -51,7 +49,11 @@ def localise_rtl(
             node = graph[probe.wires[name].tensor]
             types = FixedArray(*(a.reshape(node.shape) for a in _arrays(probe, name)))
             found = first_difference(
-                at_output.engine, node.origin, types, golden[node.name], got.reshape(1, *node.shape),
+                at_output.engine,
+                node.origin,
+                types,
+                golden[node.name],
+                got.reshape(1, *node.shape),
                 np.array([at_output.sample]),
             )
             if found is not None:

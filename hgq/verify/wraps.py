@@ -16,7 +16,7 @@ from hgq.ir.graph import Graph
 class Wraps:
     """Of `samples`, how many left the range at one quantizer.
 
-    layer: the Keras layer (or input) whose quantizer it is. overflow: what happened to them.
+    layer: the Keras layer, and which of its quantizers. overflow: what happened to them.
     elements: the elements concerned, in C order.
     """
 
@@ -50,7 +50,7 @@ def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
             elements[node.name] = elements.get(node.name, np.zeros(flat.shape[1], bool)) | flat.any(axis=0)
     return [
         Wraps(
-            graph[name].origin,
+            _quantizer(graph, name),
             graph[name].attrs["overflow"],
             count,
             samples,
@@ -59,3 +59,10 @@ def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
         for name, count in counts.items()
         if count
     ]
+
+
+def _quantizer(graph: Graph, name: str) -> str:
+    """The layer, and whether it quantises what it reads or what it makes."""
+    node = graph[name]
+    makes = any(graph[arg].origin == node.origin for arg in node.args)
+    return f"{node.origin} {'output' if makes else 'input'}"

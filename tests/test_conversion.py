@@ -1,0 +1,340 @@
+"""`hgq.convert` as users call it: the folder, the errors, and that every kind of damage to the hardware is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import hgq
+from hgq.errors import ConversionError, VerificationError
+from hgq.fixed import decode
+from hgq.layers import QDense, QDenseBatchNorm
+from hgq.project import Project
+from hgq.resource import model_ebops
+from hgq.training import calibrate
+
+X = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
+
+
+def small_model(name: str = "net") -> keras.Model:
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((6,), name="x"),
+            QDenseBatchNorm(5, activation="relu", name="always"),  # a Verilog keyword is mixed in on purpose
+            QDense(3, name="head"),
+        ],
+        name=name,
+    )
+    calibrate(model, X[:100])
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted project, not verified."""
+    out = tmp_path_factory.mktemp("project") / "net"
+    hgq.convert(small_model(), out, calibrate=X[:100], verify=False)
+    return out
+
+
+# --- what is made ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rtl
+@pytest.mark.hls
+def test_a_model_becomes_a_verified_folder(tmp_path: Path) -> None:
+    model = small_model()
+    before = [np.array(w) for w in model.get_weights()]
+    steps: list[str] = []
+    out = tmp_path / "made" / "net"
+    project = hgq.convert(model, out, calibrate=X[:100], verify=X[100:], corners=3000, progress=steps.append)
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True)), "the model was changed"
+    names = {"hls4ml", "rtl", "tb", "report.json", "report.html", "ports.json", "model.ir", "model.keras", "README.md"}
+    assert names <= {p.name for p in out.iterdir()}
+    assert [p.name for p in out.parent.iterdir()] == ["net"], "a temporary folder was left behind"
+    report = json.loads((out / "report.json").read_text())
+    verification = report["verification"]
+    assert (verification["data"], verification["corners"]) == (100, 3000)
+    engines = verification["engines"]
+    assert {e["differences"] for e in engines.values()} == {0} and len(engines) == 4
+    assert [e["vectors"] for name, e in engines.items() if "protocol" not in name] == [3100] * 3
+    assert report["totals"]["ebops"] == model_ebops(hgq.frontend.load.load_model(out / "model.keras"))
+    assert report["totals"]["latency"] == json.loads((out / "ports.json").read_text())["latency"]
+    summary = project.summary()
+    for fact in ("always", "head", "0 differences over 100 data samples and 3,000 corner vectors", "float32: proven"):
+        assert fact in summary, summary
+    assert any("Verilator" in step for step in steps)
+    # the project in a copy elsewhere, with plain pytest
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(out, copy)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tb"]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_hardware_gives_what_keras_predicts(folder: Path) -> None:
+    project = Project.load(folder)
+    model = hgq.frontend.load.load_model(folder / "model.keras")
+    (integers,) = project.predict(X[100:])
+    want = np.asarray(keras.ops.convert_to_numpy(model(X[100:], training=False)))
+    assert (decode(integers, project.outputs[0].types.frac) == want).all()
+
+
+def test_the_same_model_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    hgq.convert(small_model(), tmp_path / "again", calibrate=X[:100], verify=False)
+    made = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    again = {p.relative_to(tmp_path / "again"): p.read_bytes() for p in (tmp_path / "again").rglob("*") if p.is_file()}
+    assert made.keys() == again.keys()
+    # Archives hold the time at which they were written.
+    differ = [str(path) for path in made if made[path] != again[path] and path.suffix not in (".keras", ".npz")]
+    assert differ == []
+
+
+def test_ports_json_says_where_each_element_lies(folder: Path) -> None:
+    ports = json.loads((folder / "ports.json").read_text())
+    project = Project.load(folder)
+    low = 0
+    for element, t in zip(ports["inputs"][0]["elements"], project.inputs[0].types, strict=True):
+        if t is None:
+            assert element is None
+        else:
+            assert element == {"type": str(t), "low": low}
+            low += t.width
+    assert ports["in_width"] == low and ports["inputs"][0]["rounding"] == "RND"
+
+
+def test_an_unverified_project_says_so(folder: Path) -> None:
+    assert "NOT VERIFIED" in Project.load(folder).summary()
+    assert "not verified" in (folder / "report.html").read_text()
+
+
+def test_data_is_split_in_two_and_said_so(tmp_path: Path) -> None:
+    project = hgq.convert(small_model(), tmp_path / "net", data=X, verify=False)
+    assert project.report["calibration"] == {
+        "samples": 100,
+        "note": "data: every second sample calibrated, the others verified",
+    }
+
+
+def test_samples_that_wrap_are_reported_with_their_place(tmp_path: Path) -> None:
+    project = hgq.convert(small_model(), tmp_path / "a", calibrate=X[:100], verify=False)
+    assert project.report["wraps"] == []
+    from hgq.conversion import _wraps
+
+    graph = project.graph
+    beyond = X[100:] * 4
+    found = _wraps(graph, {"x": project.encode(beyond)[0]}, [beyond], True)
+    assert found[0]["layer"] == "input x" and found[0]["samples"] == 100 and 0 < found[0]["count"] <= 100
+    assert "input x" in "\n".join(hgq.report.text.facts(project.report | {"wraps": found}))
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def refused(match: str, out: Path, kind: type[Exception] = ConversionError, **options) -> None:
+    options = {"calibrate": X[:100], "verify": False} | options
+    before = sorted(out.parent.iterdir()) if out.parent.exists() else None
+    with pytest.raises(kind, match=match):
+        hgq.convert(options.pop("model", None) or small_model(), out, **options)
+    assert (sorted(out.parent.iterdir()) if out.parent.exists() else None) == before, "something was left behind"
+
+
+@pytest.mark.parametrize(
+    "options,match",
+    [
+        ({"clock_ns": 0}, r"clock_ns=0: a clock period"),
+        ({"clock_ns": 0.8}, r"does not fit a clock of 0.8 ns"),
+        ({"backend": "Quartus"}, r"backend='Quartus'(.|\n)*Vitis, Vivado"),
+        ({"input_type": "ap_fixed<16,6>"}, r"'ap_fixed<16,6>' is no fixed-point type"),
+    ],
+)
+def test_options_that_cannot_be(options: dict, match: str, tmp_path: Path) -> None:
+    refused(match, tmp_path / "net", **options)
+
+
+@pytest.mark.parametrize(
+    "options,match",
+    [
+        (
+            {"calibrate": X[:, :4]},
+            r"calibration data for input 'x' has shape \(200, 4\); the model takes \(samples, 6\)",
+        ),
+        ({"verify": X[None]}, r"verification data for input 'x' has shape"),
+        ({"calibrate": X[:0]}, r"calibration data for input 'x' holds no sample"),
+        ({"calibrate": np.where(X > 2, np.nan, X)}, r"nan at index"),
+        ({"calibrate": np.full((3, 6), "a")}, r"give numbers"),
+        ({"data": X}, r"data= stands in place"),
+    ],
+)
+def test_data_that_cannot_be(options: dict, match: str, tmp_path: Path) -> None:
+    refused(match, tmp_path / "net", ValueError, **options)
+
+
+def test_a_model_that_never_saw_data_needs_calibration(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((6,)), QDense(3, name="d")])
+    refused(r"QDense 'd'(.|\n)*never seen data(.|\n)*--calibrate", tmp_path / "net", model=model, calibrate=None)
+
+
+def test_a_folder_that_is_no_project_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+    refused(r"mine: the folder exists and holds no hgq project", out)
+    assert (out / "thesis.tex").read_text() == "precious"
+    (tmp_path / "file").write_text("x")
+    refused(r"file: this is a file", tmp_path / "file")
+
+
+def test_an_older_project_is_replaced_only_by_a_complete_one(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net"
+    shutil.copytree(folder, out)
+    refused(r"does not fit a clock", out, clock_ns=0.8)
+    assert (out / "report.json").read_bytes() == (folder / "report.json").read_bytes()
+    hgq.convert(small_model(), out, calibrate=X[:100], verify=False, clock_ns=7)
+    assert json.loads((out / "report.json").read_text())["options"]["clock_ns"] == 7
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(step: str) -> None:
+        if "Verilog" in step:
+            raise KeyboardInterrupt
+
+    refused("^$", tmp_path / "net", KeyboardInterrupt, progress=interrupt)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    refused(r"no permission to write", tmp_path / "net")
+
+
+def test_a_missing_compiler_is_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    refused(r"g\+\+(.|\n)*apt", tmp_path / "net", verify=None)
+
+
+def test_a_folder_that_is_no_project_is_named() -> None:
+    with pytest.raises(ConversionError, match=r"nowhere: it has no model\.ir"):
+        Project.load("nowhere")
+
+
+def test_a_damaged_project_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "net")
+    (tmp_path / "net" / "ports.json").write_text("{")
+    with pytest.raises(ConversionError, match="net: it is damaged"):
+        Project.load(tmp_path / "net")
+
+
+# --- mutations: every kind of damage is found ------------------------------------------------------------------------
+
+
+def _first(text: str, pattern: str, change: Callable[[re.Match[str]], str]) -> str:
+    """`text` with the first match of `pattern` changed."""
+    match = re.search(pattern, text, re.MULTILINE)
+    assert match, f"nothing looks like {pattern}"
+    return text[: match.start()] + change(match) + text[match.end() :]
+
+
+def minus(text: str) -> str:
+    return _first(text, r"^(  wire .* = .*) \+ (.*;)", lambda m: f"{m[1]} - {m[2]}")
+
+
+def another_constant(text: str) -> str:
+    return _first(text, r"(\+ \d+'d)(\d+)", lambda m: f"{m[1]}{int(m[2]) ^ 1}")
+
+
+def narrower_wire(text: str) -> str:
+    def cut(m: re.Match[str]) -> str:
+        return f"  wire [{m[1]}:0] {m[2]}; wire [{int(m[1]) - 1}:0] cut = {m[3]}; assign {m[2]} = {{1'b0, cut}};"
+
+    return _first(text, r"^  wire \[(\d+):0\] (n\d+) = (.* \+ .*);.*$", cut)
+
+
+def no_register(text: str) -> str:
+    """The first register becomes a wire."""
+    match = re.search(r"^    (n\d+) <= (.*);$", text, re.MULTILINE)
+    assert match
+    text = text.replace(match[0] + "\n", "")
+    return re.sub(rf"^  reg (.*){match[1]};", rf"  wire \g<1>{match[1]} = {match[2]};", text, flags=re.MULTILINE)
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("damage", [minus, another_constant, narrower_wire, no_register])
+def test_damage_to_the_verilog_is_found(damage: Callable[[str], str], folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "net")
+    files = [tmp_path / "net" / "rtl" / f"net_{layer}.v" for layer in ("always", "head")]
+    file = next(f for f in files if damage is not no_register or "<=" in f.read_text())
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(VerificationError):
+        Project.load(tmp_path / "net").simulate(X, engine="verilator", corners=2000)
+
+
+@pytest.mark.rtl
+def test_a_difference_names_layer_element_sample_expected_and_got(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "net")
+    file = tmp_path / "net" / "rtl" / "net_always.v"
+    file.write_text(minus(file.read_text()))
+    # The quantizer of the next layer stands in this module, so its tensor is the first that can be looked at.
+    where = r"layer '(always|head)', element \[\d\], sample \d+: expected -?\d+, got -?\d+ \(LSBs of [su]\d+f\d+\)"
+    with pytest.raises(VerificationError, match=rf"Verilog \(Verilator\) differs from the golden model at {where}"):
+        Project.load(tmp_path / "net").simulate(X, engine="verilator", corners=2000)
+
+
+@pytest.mark.hls
+def test_one_weight_bit_flipped_in_the_cpp_is_found(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "net")
+    file = sorted((tmp_path / "net" / "hls4ml" / "firmware" / "weights").glob("w*.txt"))[0]
+    numbers = file.read_text().split(",")
+    place = next(i for i, n in enumerate(numbers) if float(n))
+    numbers[place] = str(-float(numbers[place]))
+    file.write_text(",".join(numbers))
+    with pytest.raises(VerificationError, match="C simulation differs"):
+        Project.load(tmp_path / "net").simulate(X, engine="csim", corners=2000)
+
+
+def test_one_weight_bit_flipped_in_the_integer_model_is_found(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "net")
+    project = Project.load(tmp_path / "net")
+    node = next(n for n in project.graph if n.op == "dense")
+    mantissas = node.attrs["kernel"]
+    place = tuple(np.argwhere(mantissas != 0)[0])
+    mantissas[place] ^= 1
+    with pytest.raises(VerificationError, match="Keras differs"):
+        project.simulate(X, engine="keras", corners=500)
+
+
+@pytest.mark.rtl
+def test_a_wrong_latency_is_found(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "net")
+    ports = json.loads((folder / "ports.json").read_text())
+    (tmp_path / "net" / "ports.json").write_text(json.dumps(ports | {"latency": ports["latency"] + 1}))
+    with pytest.raises(VerificationError, match=r"(?i)latency|early|cycle"):
+        Project.load(tmp_path / "net").simulate(X, engine="verilator", corners=50)
+
+
+def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: Path, monkeypatch) -> None:
+    def differs(self, *args, **kwargs):
+        raise VerificationError("E differs")
+
+    monkeypatch.setattr(Project, "verify", differs)
+    with pytest.raises(VerificationError, match=r"net\.failed"):
+        hgq.convert(small_model(), tmp_path / "net", calibrate=X[:100], verify=X[100:])
+    assert [p.name for p in tmp_path.iterdir()] == ["net.failed"]
+    assert Project.load(tmp_path / "net.failed").summary()
+
+
+def test_an_unknown_engine_is_named(folder: Path) -> None:
+    with pytest.raises(ValueError, match="engine='vcs'; choose one of csim, verilator, cocotb, keras, all"):
+        Project.load(folder).simulate(X, engine="vcs")
