@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hgq.errors import IRError
 from hgq.ir.graph import Graph
-from hgq.ir.ops import OPS, OPTIONAL
+from hgq.ir.ops import OPS
 
 
 def check(graph: Graph) -> None:
@@ -18,10 +18,8 @@ def check(graph: Graph) -> None:
         for arg in node.args:
             if arg not in seen:
                 raise IRError(f"{name}: reads {arg!r}, which no earlier node defines")
-        expected = set(OPS[node.op].attrs)
-        needed = {attr for attr in expected if (node.op, attr) not in OPTIONAL}
-        if not needed <= set(node.attrs) <= expected:
-            raise IRError(f"{name}: {node.op} takes the attributes {sorted(expected)}, has {sorted(node.attrs)}")
+        if not OPS[node.op].attrs_fit(node.attrs):
+            raise IRError(f"{name}: {node.op} takes {sorted(OPS[node.op].attrs)}, has {sorted(node.attrs)}")
         if OPS[node.op].infer(node.attrs, *(graph[arg].range for arg in node.args)) != node.range:
             raise IRError(f"{name}: its range is not what {node.op} gives")
         seen.add(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hgq.errors import IRError
 from hgq.fixed import FixedArray
-from hgq.ir.ops import OPS, OPTIONAL
+from hgq.ir.ops import OPS
 from hgq.ir.range import Range
 
 
@@ -53,7 +53,7 @@ class Graph:
         return self.nodes[name]
 
     def learned_types(self, name: str) -> FixedArray:
-        """Types of the tensor `name` as trained: those of the quantizer or port that it comes from, through reshapes."""
+        """Types of the tensor `name` as trained: those of the quantizer or port it comes from, through reshapes."""
         node = self.nodes[name]
         return self.learned_types(node.args[0]).reshape(node.shape) if node.op == "reshape" else node.types
 
@@ -84,10 +84,8 @@ class Builder:
             raise IRError(f"{name}: there is no op {op!r}; the IR has {', '.join(OPS)}")
         if name in self._nodes:
             raise IRError(f"two nodes are called {name!r}")
-        expected = set(OPS[op].attrs)
-        optional = {attr for attr in expected if (op, attr) in OPTIONAL}
-        if not expected - optional <= set(attrs) <= expected:
-            raise IRError(f"{name}: {op} takes the attributes {sorted(expected)}, got {sorted(attrs)}")
+        if not OPS[op].attrs_fit(attrs):
+            raise IRError(f"{name}: {op} takes the attributes {sorted(OPS[op].attrs)}, got {sorted(attrs)}")
         missing = [arg for arg in args if arg not in self._nodes]
         if missing:
             raise IRError(f"{name}: reads {missing[0]!r}, which no earlier node defines")

@@ -53,9 +53,11 @@ def parse(text: str) -> Graph:
 
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
+_ARGS = rf"[^)]*|(?:{_STRING}(?:, )?)*"
+_ONE_ATTR = r" \w+=(?:\[[\d,]*\]|i\[[\d,]*\])?(?:\{[^}]*\}|\w+)"
 _LINE = re.compile(
-    rf"(?P<name>{_STRING}) = (?P<op>\w+)\((?P<args>[^)]*|(?:{_STRING}(?:, )?)*)\)(?P<attrs>(?: \w+=(?:\[[\d,]*\]|i\[[\d,]*\])?"
-    rf"(?:\{{[^}}]*\}}|\w+))*) origin=(?P<origin>{_STRING}) : (?P<types>.*)"
+    rf"(?P<name>{_STRING}) = (?P<op>\w+)\((?P<args>{_ARGS})\)(?P<attrs>(?:{_ONE_ATTR})*)"
+    rf" origin=(?P<origin>{_STRING}) : (?P<types>.*)"
 )
 _ATTR = re.compile(r" (\w+)=((?:i?\[[\d,]*\])?\{[^}]*\}|\w+)")
 

@@ -6,14 +6,13 @@ import numpy as np
 
 from hgq.fixed import FixedType, Overflow, Rounding, as_objects, round_off
 from hgq.ir.graph import Node
-from hgq.ir.range import Range
+from hgq.lower.rule import Args, Ranges, Refs
 from hgq.netlist.module import Builder
 
-Refs = tuple[int, ...]
 
-
-def relu(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
+def relu(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     """``max(x, 0)`` element by element."""
+    (x,) = args
     refs = []
     for i, ref in enumerate(x):
         builder.origin = f"{node.origin}[{i}]"
@@ -21,8 +20,9 @@ def relu(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
     return tuple(refs)
 
 
-def quantize(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
+def quantize(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     """Rounding is add-then-keep, saturation is clamp-then-keep."""
+    (source,), (x,) = ranges, args
     refs = []
     for i, (ref, t, frac) in enumerate(zip(x, node.attrs["types"], source.frac.ravel().tolist(), strict=True)):
         builder.origin = f"{node.origin}[{i}]"

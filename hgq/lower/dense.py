@@ -7,15 +7,14 @@ import numpy as np
 from hgq.fixed import as_objects
 from hgq.ir.graph import Node
 from hgq.ir.ops import reduce_constant
-from hgq.ir.range import Range
 from hgq.lower import cmvm
+from hgq.lower.rule import Args, Ranges, Refs
 from hgq.netlist.module import Builder
 
-Refs = tuple[int, ...]
 
-
-def dense(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
+def dense(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     """``x @ kernel + bias`` along the last axis, row by row."""
+    (source,), (x,) = ranges, args
     kernel, kfrac = reduce_constant(node.attrs["kernel"], node.attrs["kernel_types"].frac)
     inputs, outputs = kernel.shape
     bias, bfrac = np.zeros(outputs, object), np.zeros(outputs, np.int64)
@@ -35,8 +34,9 @@ def dense(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
     return tuple(refs)
 
 
-def affine(builder: Builder, node: Node, source: Range, x: Refs) -> Refs:
+def affine(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     """``x * scale + offset`` element by element."""
+    (source,), (x,) = ranges, args
     scale, sfrac = reduce_constant(node.attrs["scale"], node.attrs["scale_types"].frac)
     offset, ofrac = reduce_constant(node.attrs["offset"], node.attrs["offset_types"].frac)
     parts = [np.broadcast_to(a, node.shape).ravel().tolist() for a in (scale, sfrac, offset, ofrac)]

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
 
 from hgq.errors import IRError
 from hgq.ir.graph import Graph, Node
 from hgq.lower.activation import quantize, relu
 from hgq.lower.dense import affine, dense
+from hgq.lower.rule import Rule
+from hgq.names import identifiers
 from hgq.netlist.design import Design, Element, Instance, Wire
 from hgq.netlist.module import Builder, Module
-from hgq.names import identifiers
 
-LOWER: dict[str, Callable[..., tuple[int, ...]]] = {
+LOWER: dict[str, Rule] = {
     "quantize": quantize,
     "dense": dense,
     "affine": affine,
     "relu": relu,
 }
-"""For each IR op that needs logic: ``(builder, node, range of its argument, nodes of its argument) -> nodes``."""
+"""The rule of each IR op that needs logic."""
 
 WIRING = {"reshape"}
 """IR ops that only rename elements: the same wire under another shape."""
@@ -45,7 +45,9 @@ def lower(graph: Graph, name: str) -> Design:
         nodes = [graph[n] for n, g in group.items() if g == layer]
         inside = {node.name for node in nodes}
         inputs = list(dict.fromkeys(source[a] for node in nodes for a in node.args if source[a] not in inside))
-        leaving = {source[a] for node in graph if group.get(node.name) != layer for a in node.args if source[a] != node.name}
+        leaving = {
+            source[a] for node in graph if group.get(node.name) != layer for a in node.args if source[a] != node.name
+        }
         leaving |= {source[out] for out in graph.outputs}
         outputs = [node.name for node in nodes if node.name in leaving]
         refs, builder = _nodes(graph, source, module_names[f"{name}_{layer}"], nodes, {i: wires[i] for i in inputs})
@@ -55,7 +57,10 @@ def lower(graph: Graph, name: str) -> Design:
             wires[out] = Wire(wire_names[out], tuple(_element(module, ref) for ref in port.refs), out)
         instances.append(
             Instance(
-                module.name, tuple(wires[i].name for i in inputs), tuple(wires[o].name for o in outputs), (0,) * len(inputs)
+                module.name,
+                tuple(wires[i].name for i in inputs),
+                tuple(wires[o].name for o in outputs),
+                (0,) * len(inputs),
             )
         )
     return Design(
@@ -107,7 +112,9 @@ def _order(graph: Graph, source: dict[str, str], group: dict[str, str]) -> list[
     try:
         return list(TopologicalSorter(reads).static_order())
     except CycleError as loop:
-        raise IRError(f"the layers {' -> '.join(loop.args[1])} read each other; each call needs its own origin") from loop
+        raise IRError(
+            f"the layers {' -> '.join(loop.args[1])} read each other; each call needs its own origin"
+        ) from loop
 
 
 def _nodes(
@@ -120,8 +127,8 @@ def _nodes(
         builder.origin = tensor
         refs[tensor] = builder.input(wire.name, wire.elements)
     for node in nodes:
-        argument = graph[node.args[0]]
-        refs[node.name] = LOWER[node.op](builder, node, argument.range, refs[source[argument.name]])
+        ranges = tuple(graph[arg].range for arg in node.args)
+        refs[node.name] = LOWER[node.op](builder, node, ranges, tuple(refs[source[arg]] for arg in node.args))
         _agree(builder, node, refs[node.name])
     return refs, builder
 

@@ -1,0 +1,28 @@
+"""The ops of the IR, by name. Their records stand in one file for each family.
+
+Every op is exact except `quantize`, the only one that rounds, wraps or saturates. Row of each in ../README.md.
+To add an op: a record in its family's file, a name here, a row there, a case in tests/ir/test_ops.py, a lowering in
+hgq/lower and a planner in hgq/emit/hls4ml_plan.py.
+"""
+
+from __future__ import annotations
+
+from hgq.fixed import Overflow, Rounding
+from hgq.ir.ops.linear import AFFINE, DENSE
+from hgq.ir.ops.pointwise import INPUT, QUANTIZE, RELU
+from hgq.ir.ops.record import OpDef, reduce_constant
+from hgq.ir.ops.structure import RESHAPE
+
+OPS: dict[str, OpDef] = {
+    "input": INPUT,
+    "quantize": QUANTIZE,
+    "dense": DENSE,
+    "affine": AFFINE,
+    "relu": RELU,
+    "reshape": RESHAPE,
+}
+
+ENUMS = {"rounding": Rounding, "overflow": Overflow}
+"""Attributes that hold a member of an enum."""
+
+__all__ = ["ENUMS", "OPS", "OpDef", "reduce_constant"]
