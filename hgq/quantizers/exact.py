@@ -38,13 +38,13 @@ def power_of_two(n: Tensor) -> Tensor:
 
 
 def to_integer(t: Tensor, rounding: Rounding) -> Tensor:
-    """Rounds `t` to an integer. ``floor(t + 0.5)`` would give 1 for 0.49999997: hence the fraction is compared."""
-    floor = ops.floor(t)
+    """Rounds `t` to an integer. ``floor(t + 0.5)`` would give 1 for 0.49999997, and is off above 2**23."""
     if rounding == Rounding.TRN:
-        return floor
+        return ops.floor(t)
     if rounding == Rounding.RND_CONV:
         return ops.round(t)  # half to even on TensorFlow, JAX and PyTorch (tested)
-    return floor + ops.cast(t - floor >= 0.5, t.dtype)
+    # With t = n + r this is (2n + [r >= 1/2]) - n: exact, and fewer passes over memory than comparing r.
+    return ops.floor(t + t) - ops.floor(t)
 
 
 def bits_of(m: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ def _round_and_fit(rounding: Rounding, overflow: Overflow, group: tuple[int, ...
     """(x, f, sign, magnitude bits, F) -> what hardware computes; the last three get no gradient."""
 
     @ops.custom_gradient
-    def fitted(x: Tensor, f: Tensor, signed: Tensor, bits: Tensor, frac: Tensor) -> Any:  # noqa: ARG001 (takes a gradient)
+    def fitted(x: Tensor, f: Tensor, signed: Tensor, bits: Tensor, frac: Tensor) -> Any:
         m = to_integer(x * power_of_two(frac), rounding)
         m, inside = fit(m, bits, signed, overflow)
         y = m * power_of_two(ops.negative(frac))
