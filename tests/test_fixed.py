@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 
 from hgq.fixed import (
-    FixedArray, FixedType, Overflow, Rounding, as_objects, decode, encode, outside, requantize, round_off,
+    FixedArray,
+    FixedType,
+    Overflow,
+    Rounding,
+    as_objects,
+    decode,
+    encode,
+    outside,
+    requantize,
+    round_off,
 )
 from tests.ir.test_ops import quantised, worth
 
 
-@pytest.mark.parametrize("text,kif", [("s6f3", (1, 2, 3)), ("u3f5", (0, -2, 5)), ("s4f-2", (1, 5, -2)), ("u1f0", (0, 1, 0))])
+@pytest.mark.parametrize(
+    "text,kif", [("s6f3", (1, 2, 3)), ("u3f5", (0, -2, 5)), ("s4f-2", (1, 5, -2)), ("u1f0", (0, 1, 0))]
+)
 def test_from_kif_counts_the_sign_beside_the_integer_bits(text: str, kif: tuple[int, int, int]) -> None:
     assert str(FixedType.from_kif(*kif)) == text
     assert str(FixedArray.from_kif(*([n] for n in kif))) == f"[1]{{{text}}}"
@@ -63,7 +74,10 @@ def test_encode_and_requantize_agree_with_fractions(rounding: Rounding, overflow
         frac, m = int(rng.integers(-3, 9)), rng.integers(-3000, 3000, 40)
         types = FixedArray.full((40,), t)
         real = worth(m, np.full(40, frac))
-        want = [v * 2**t.frac if t.frac >= 0 else v / 2**-t.frac for v in (quantised(v, t, rounding, overflow) for v in real)]
+        want = [
+            v * 2**t.frac if t.frac >= 0 else v / 2**-t.frac
+            for v in (quantised(v, t, rounding, overflow) for v in real)
+        ]
         assert requantize(m, frac, types, rounding, overflow).tolist() == want
         assert requantize(as_objects(m), frac, types, rounding, overflow).tolist() == want
         assert encode(np.ldexp(m[None].astype(float), -frac), types, rounding, overflow)[0].tolist() == want

@@ -26,7 +26,9 @@ def insert_registers(
         ConversionError: a single op takes longer than the period.
     """
     budget = clock_ns - REGISTER_NS
-    arrival: Arrival = {name: (int(register_inputs), [0.0] * len(design.wires[name].elements)) for name in design.inputs}
+    arrival: Arrival = {
+        name: (int(register_inputs), [0.0] * len(design.wires[name].elements)) for name in design.inputs
+    }
     modules: dict[str, Module] = {}
     instances: list[Instance] = []
     for one in design.instances:

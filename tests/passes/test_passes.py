@@ -9,9 +9,7 @@ from hgq.passes import hoist_rounding, merge_constants
 
 def ops(module: Module) -> list[str]:
     """The nodes that are logic, as text."""
-    return [
-        f"{n.op} {' '.join(map(str, n.args))}".strip() for n in module.nodes if n.op not in ("input", "const")
-    ]
+    return [f"{n.op} {' '.join(map(str, n.args))}".strip() for n in module.nodes if n.op not in ("input", "const")]
 
 
 def neuron(*, read_twice: bool = False) -> Module:
