@@ -30,6 +30,8 @@ PARAMS = {
     "neg": [()],
     "relu": [()],
     "clamp": [(-2, 1), (0, 3), (-7, 7), (2, 6), (-1, 0)],
+    "max": [(0, 0), (3, 0), (0, 2)],
+    "min": [(0, 0), (3, 0), (0, 2)],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 13), (0, 0, 2), (4, 1, 3), (0, 1, 1), (12, 1, 2), (-3, 0, 14)],
 }
 ELSEWHERE = {"input", "const", "register"}
@@ -42,7 +44,7 @@ def everything():
     refs = dict(zip(RANGES, b.input("x", [(lo, hi, 0) for lo, hi in RANGES.values()]), strict=True))
     results, names = [], []
     for op, many in PARAMS.items():
-        arity = 2 if op in ("add", "sub") else 1
+        arity = 2 if op in ("add", "sub", "max", "min") else 1
         for params in many:
             for names_in in itertools.product(RANGES, repeat=arity):
                 args = tuple(refs[n] for n in names_in)
@@ -57,7 +59,7 @@ def everything():
 def _node(b: Builder, op: str, args: tuple[int, ...], params: tuple[int, ...]) -> int:
     if op == "keep":
         return b.keep(*args, params[0], FixedType(bool(params[1]), params[2], 0))
-    return getattr(b, op)(*args, *params)
+    return getattr(b, {"max": "maximum", "min": "minimum"}.get(op, op))(*args, *params)
 
 
 def test_every_op_has_a_case() -> None:

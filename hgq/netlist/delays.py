@@ -25,6 +25,10 @@ def delay(module: Module, node: Node) -> float:
             return ADD_NS + CARRY_NS * node.type.width
         case "relu":
             return LOGIC_NS
+        case "max" | "min":
+            # A comparison, then a selection.
+            widest = max(module.nodes[arg].type.width + by for arg, by in zip(node.args, node.params, strict=True))
+            return LOGIC_NS + ADD_NS + CARRY_NS * widest
         case "clamp":
             return LOGIC_NS + ADD_NS + CARRY_NS * module.nodes[node.args[0]].type.width
     return 0.0

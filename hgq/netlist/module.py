@@ -134,6 +134,28 @@ class Builder:
             return self.relu(a)
         return self._node("clamp", (a,), (lo, hi), self.nodes[a].frac)
 
+    def maximum(self, a: int, b: int, sa: int = 0, sb: int = 0, frac: int = 0) -> int:
+        """The larger of ``a << sa`` and ``b << sb``."""
+        return self._select("max", a, b, sa, sb, frac)
+
+    def minimum(self, a: int, b: int, sa: int = 0, sb: int = 0, frac: int = 0) -> int:
+        """The smaller of ``a << sa`` and ``b << sb``."""
+        return self._select("min", a, b, sa, sb, frac)
+
+    def _select(self, op: str, a: int, b: int, sa: int, sb: int, frac: int) -> int:
+        if (a, sa) > (b, sb):
+            a, b, sa, sb = b, a, sb, sa
+        (a_lo, a_hi), (b_lo, b_hi) = (
+            (self.nodes[ref].lo << by, self.nodes[ref].hi << by) for ref, by in ((a, sa), (b, sb))
+        )
+        if op == "min":
+            a_lo, a_hi, b_lo, b_hi = -a_hi, -a_lo, -b_hi, -b_lo
+        # The other operand can never win: no comparison, unless appending zero bits is all that is left to do.
+        for ref, by, low, other_high in ((a, sa, a_lo, b_hi), (b, sb, b_lo, a_hi)):
+            if low >= other_high and by == 0:
+                return ref
+        return self._node(op, (a, b), (sa, sb), frac)
+
     def keep(self, a: int, drop: int, t: FixedType) -> int:
         """Drops the `drop` low bits (negative: appends zeros), then wraps into `t`."""
         if drop == 0 and t.lo <= self.nodes[a].lo and self.nodes[a].hi <= t.hi:
@@ -152,6 +174,8 @@ class Builder:
                 return self.const(node.params[0], node.frac)
             case "add" | "sub":
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
+            case "max" | "min":
+                return self._select(node.op, *args, *node.params, node.frac)
             case "neg":
                 return self.neg(args[0], node.frac)
             case "relu" | "register":

@@ -68,6 +68,27 @@ def _maximum(a: Any, b: int) -> Any:
     return (a > b) * (a - b) + b  # works on integers and arrays alike, without loss
 
 
+def _select_infer(pick: Callable[[int, int], int]) -> Callable[..., Range]:
+    def infer(params: tuple[int, int], a: Range, b: Range) -> Range:
+        sa, sb = params
+        return pick(a[0] << sa, b[0] << sb), pick(a[1] << sa, b[1] << sb)
+
+    return infer
+
+
+def _select_verilog(sign: str) -> Callable[..., str]:
+    """The larger (or smaller) operand: both are compared in as many bits as hold either."""
+
+    def verilog(params: tuple[int, int], out: FixedType, a: Signal, b: Signal) -> str:
+        sa, sb = params
+        ends = (a.lo << sa, a.hi << sa, b.lo << sb, b.hi << sb)
+        width = FixedType.holding(min(*ends, -1), max(ends), 0).width
+        test = f"$signed({a.extend(width, sa)}) {sign} $signed({b.extend(width, sb)})"
+        return f"({test}) ? {a.extend(out.width, sa)} : {b.extend(out.width, sb)}"
+
+    return verilog
+
+
 def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
     lo, hi = params
     return min(max(a[0], lo), hi), min(max(a[1], lo), hi)
@@ -122,6 +143,12 @@ OPS: dict[str, OpDef] = {
     "neg": OpDef(lambda params, a: (-a[1], -a[0]), lambda params, a: -a, _neg_verilog),
     "relu": OpDef(lambda params, a: (max(a[0], 0), max(a[1], 0)), lambda params, a: _maximum(a, 0), _relu_verilog),
     "clamp": OpDef(_clamp_infer, lambda params, a: _minimum(_maximum(a, params[0]), params[1]), _clamp_verilog),
+    "max": OpDef(
+        _select_infer(max), lambda params, a, b: _maximum(a << params[0], b << params[1]), _select_verilog(">")
+    ),
+    "min": OpDef(
+        _select_infer(min), lambda params, a, b: _minimum(a << params[0], b << params[1]), _select_verilog("<")
+    ),
     "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
     "register": OpDef(lambda params, a: a, lambda params, a: a, None),
 }

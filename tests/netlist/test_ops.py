@@ -18,6 +18,8 @@ PARAMS = {
     "neg": [()],
     "relu": [()],
     "clamp": [(-2, 1), (0, 3), (-1, 0)],
+    "max": [(0, 0), (2, 0), (0, 3)],
+    "min": [(0, 0), (2, 0), (0, 3)],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 9), (0, 0, 2), (4, 1, 3)],
     "register": [()],
 }
@@ -27,6 +29,8 @@ MEANING = {
     "neg": lambda p, a: 0 - a,
     "relu": lambda p, a: a if a > 0 else 0,
     "clamp": lambda p, a: sorted((p[0], a, p[1]))[1],
+    "max": lambda p, a, b: a * 2 ** p[0] if a * 2 ** p[0] > b * 2 ** p[1] else b * 2 ** p[1],
+    "min": lambda p, a, b: a * 2 ** p[0] if a * 2 ** p[0] < b * 2 ** p[1] else b * 2 ** p[1],
     "keep": lambda p, a: wrap(int(a // 2 ** p[0]), bool(p[1]), p[2]),
     "register": lambda p, a: a,
 }
@@ -46,7 +50,7 @@ CASES = [(op, params) for op, many in PARAMS.items() for params in many]
 
 @pytest.mark.parametrize("op,params", CASES, ids=lambda v: str(v))
 def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> None:
-    arity = 2 if op in ("add", "sub") else 1
+    arity = 2 if op in ("add", "sub", "max", "min") else 1
     for ranges in itertools.product(OPERANDS.values(), repeat=arity):
         rows = list(itertools.product(*(range(lo, hi + 1) for lo, hi in ranges)))
         want = [MEANING[op](params, *row) for row in rows]
@@ -77,6 +81,8 @@ def test_ops_that_do_nothing_are_left_out() -> None:
     assert b.relu(y) == y and b.clamp(x, -8, 7) == x and b.keep(x, 0, FixedType.parse("s4f2")) == x
     assert b.nodes[b.relu(b.neg(y))].op == "const"
     assert b.register(zero) == zero
+    assert b.maximum(y, zero) == y and b.minimum(y, zero) == zero and b.maximum(x, b.const(9)) != x
+    assert b.nodes[b.maximum(x, b.const(7))].op == "const"
 
 
 def test_constants_are_folded() -> None:
