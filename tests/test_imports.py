@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # What each part of hgq/ may import besides itself, `fixed` and `errors`. Transitive steps are written out: a part that
 # reaches past its neighbour is a decision, and is taken here.
-IR = {"ir", "names", "ports"}
+IR = {"ir", "names", "ports", "windows"}
 NETLIST = IR | {"netlist"}
 EMIT = NETLIST | {"lower", "passes", "emit"}
 SIM = EMIT | {"sim"}
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "fixed": set(),
     "errors": set(),
     "names": set(),
+    "windows": set(),
     "ports": {"ir", "names"},
     "ir": IR,
     "netlist": NETLIST,
@@ -33,8 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "verify": VERIFY,
     "report": REPORT,
     "quantizers": set(),
-    "resource": {"ir"},  # arithmetic on widths: EBOPs of a layer and of a graph are one function
-    "layers": {"quantizers", "resource", "hls4ml_guards"},
+    "resource": {"ir", "windows"},  # arithmetic on widths: EBOPs of a layer and of a graph are one function
+    "layers": {"quantizers", "resource", "hls4ml_guards", "windows"},
     "training": {"quantizers", "layers", "resource"},
     "hls4ml_guards": set(),
     "methods": {"quantizers", "layers", "resource", "training"},

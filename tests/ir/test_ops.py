@@ -12,6 +12,7 @@ from hgq.errors import IRError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.ir import OPS, Graph, Node, check, evaluate, evaluate_nodes
 from hgq.ir.graph import Builder
+from tests.emit.conv_graphs import conv_graph
 from tests.emit.random_graphs import affine, dense, quantize, random_graph, random_inputs
 
 
@@ -54,10 +55,50 @@ def expected(node: Node, x: np.ndarray) -> list[Fraction]:
             return list((y + constants(node, "bias") if "bias" in node.attrs else y).ravel())
         case "affine":
             return list((x * constants(node, "scale") + constants(node, "offset")).ravel())
+        case "conv":
+            return convolved(node, x)
+        case "max_pool" | "sum_pool":
+            return pooled(node, x)
         case "relu":
             return [max(v, Fraction(0)) for v in x.ravel()]
     assert node.op == "reshape"
     return list(x.ravel())
+
+
+def convolved(node: Node, x: np.ndarray) -> list[Fraction]:
+    """By its definition: every output is a sum over the elements of a padded, stretched input."""
+    kernel, axes = constants(node, "kernel"), len(node.shape) - 1
+    padding, (groups,), stretch = node.attrs["padding"], node.attrs["groups"], node.attrs["stretch"]
+    inner = [(n - 1) * up + 1 for n, up in zip(x.shape, stretch, strict=False)]
+    wide = [n + padding[2 * a] + padding[2 * a + 1] for a, n in enumerate(inner)]
+    padded = np.full((*wide, x.shape[-1]), Fraction(0), object)
+    place = [slice(padding[2 * a], padding[2 * a] + inner[a], stretch[a]) for a in range(axes)]
+    padded[tuple(place)] = x
+    bias = constants(node, "bias") if "bias" in node.attrs else [Fraction(0)] * node.shape[-1]
+    fewer, more = kernel.shape[-2], kernel.shape[-1] // groups
+    result = []
+    for out in np.ndindex(*node.shape):
+        total, group = bias[out[-1]], out[-1] // more
+        for tap in np.ndindex(*kernel.shape[:axes]):
+            at = [out[a] * node.attrs["strides"][a] + tap[a] * node.attrs["dilation"][a] for a in range(axes)]
+            for channel in range(fewer):
+                total += padded[(*at, group * fewer + channel)] * kernel[(*tap, channel, out[-1])]
+        result.append(total)
+    return result
+
+
+def pooled(node: Node, x: np.ndarray) -> list[Fraction]:
+    axes, padding = len(node.shape) - 1, node.attrs["padding"]
+    result = []
+    for out in np.ndindex(*node.shape):
+        window = []
+        for tap in np.ndindex(*node.attrs["size"]):
+            at = tuple(out[a] * node.attrs["strides"][a] + tap[a] - padding[2 * a] for a in range(axes))
+            if all(0 <= i < n for i, n in zip(at, x.shape, strict=False)):
+                window.append(x[(*at, out[-1])])
+        scale = Fraction(1, 2 ** node.attrs.get("halvings", (0,))[0])
+        result.append(max(window) if node.op == "max_pool" else sum(window, Fraction(0)) * scale)
+    return result
 
 
 def compare(graph: Graph, samples: int = 12) -> set[str]:
@@ -99,8 +140,13 @@ def test_values_beyond_64_bits_are_exact() -> None:
     assert compare(wide_graph()) >= {"dense", "quantize", "affine"}
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_every_convolution_and_pooling_is_what_fractions_give(seed: int) -> None:
+    assert compare(conv_graph(seed), samples=6) >= {"conv", "max_pool", "sum_pool"}
+
+
 def test_every_op_has_been_compared() -> None:
-    seen = compare(random_graph(0)) | compare(wide_graph())
+    seen = compare(conv_graph(0), samples=2) | compare(random_graph(0)) | compare(wide_graph())
     assert seen == set(OPS)
 
 

@@ -8,8 +8,10 @@ hgq/lower and a planner in hgq/emit/hls4ml_plan.py.
 from __future__ import annotations
 
 from hgq.fixed import Overflow, Rounding
+from hgq.ir.ops.conv import CONV
 from hgq.ir.ops.linear import AFFINE, DENSE
 from hgq.ir.ops.pointwise import INPUT, QUANTIZE, RELU
+from hgq.ir.ops.pool import MAX_POOL, SUM_POOL
 from hgq.ir.ops.record import OpDef, reduce_constant
 from hgq.ir.ops.structure import RESHAPE
 
@@ -17,6 +19,9 @@ OPS: dict[str, OpDef] = {
     "input": INPUT,
     "quantize": QUANTIZE,
     "dense": DENSE,
+    "conv": CONV,
+    "max_pool": MAX_POOL,
+    "sum_pool": SUM_POOL,
     "affine": AFFINE,
     "relu": RELU,
     "reshape": RESHAPE,
