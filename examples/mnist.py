@@ -23,10 +23,12 @@ from hgq.layers import QDense
 from hgq.training import BetaSchedule, ParetoFront
 
 
-def train(data: Data, front: Path, epochs: int, beta: float, seed: int = 0) -> keras.Model:
+def train(
+    data: Data, front: Path, epochs: int, beta: float, units: tuple[int, ...] = (64, 32), seed: int = 0
+) -> keras.Model:
     """The cheapest checkpoint within 1 % of the best accuracy on the validation part."""
     keras.utils.set_random_seed(seed)
-    hidden = [QDense(units, activation="relu") for units in (64, 32)]
+    hidden = [QDense(count, activation="relu") for count in units]
     model = keras.Sequential([keras.Input((196,), name="pixels"), *hidden, QDense(10)], name="mnist")
     steps = epochs * -(-len(data.x_train) // 512)
     model.compile(
@@ -54,16 +56,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"), help="folder for checkpoints and project")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--beta", type=float, default=1e-5, help="price of an EBOP at the end of training")
-    parser.add_argument("--quick", action="store_true", help="one epoch, few samples: to see it run")
+    parser.add_argument("--quick", action="store_true", help="one epoch, few samples, few neurons: to see it run")
     options = parser.parse_args()
 
     start = time.perf_counter()
     data = mnist(options.file)
+    units = (64, 32)
     if options.quick:
-        options.epochs, data = 1, data.head(2000)
+        options.epochs, data, units = 1, data.head(2000), (8, 8)
     # A front that is there would be continued; each run of this example stands for itself.
     shutil.rmtree(options.out / "front", ignore_errors=True)
-    model = train(data, options.out / "front", options.epochs, options.beta)
+    model = train(data, options.out / "front", options.epochs, options.beta, units)
     trained = time.perf_counter()
 
     # The hardware of this model is large: the test part is enough to compare the engines on.
