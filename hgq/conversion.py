@@ -25,15 +25,16 @@ from hgq.errors import ConversionError, VerificationError
 from hgq.fixed import FixedArray, FixedType, outside
 from hgq.frontend.load import load_model
 from hgq.frontend.model import input_shapes, read_model
-from hgq.frontend.predict import keras_engine
+from hgq.frontend.predict import float32_error, keras_engine
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.names import identifier
 from hgq.netlist.design import Design
 from hgq.ports import Port, bus_width, pack
 from hgq.project import ENGINES, Progress, Project, plan
-from hgq.report import layer_rows, summary, to_html, totals
+from hgq.report import layer_rows, to_html, totals
 from hgq.report.text import facts
+from hgq.sim.hls4ml_types import check_types
 from hgq.sim.toolchain import missing, versions
 from hgq.training import calibrate as find_ranges
 from hgq.verify import corner_vectors, count_wraps, float32_certificate
@@ -87,7 +88,7 @@ def convert(
     target = _target(Path(out))
     if verify is not False:
         _need_tools()
-    progress("read the model")
+    progress("load the model")
     source = load_model(Path(model)) if isinstance(model, str | Path) else model
     shapes = input_shapes(source)
     calibration, verification, note = _data(calibrate, verify, data, shapes)
@@ -100,7 +101,7 @@ def convert(
             progress(f"calibrate on {len(calibration[0]):,} samples")
             find_ranges(copy, _as_given(calibration, shapes))
             copy.save(work / "model.keras")
-        progress("read the model")
+        progress("read the layers")
         graph = read_model(copy, FixedType.parse(input_type) if input_type else None)
         project = _write(graph, source.name, options, work, progress)
         project.report["calibration"] = {"samples": len(calibration[0]) if calibration else 0, "note": note}
@@ -111,8 +112,8 @@ def convert(
         _store_vectors(project, encoded)
         if verify is not False:
             raw = dict(zip(graph.inputs, verification, strict=True)) if verification and not input_type else None
-            exact32 = project.report["certificate"]["exact32"]
-            engine = keras_engine(copy, graph, raw=raw, float64=not exact32)
+            certificate = project.report["certificate"]
+            engine = keras_engine(copy, graph, raw=raw, float64=not certificate["exact32"])
             try:
                 project.report["verification"] = project.verify(
                     encoded, ENGINES, corners=corners, keras_engine=engine, progress=progress
@@ -122,6 +123,8 @@ def convert(
                 _finish(project)
                 _replace(work, failed)
                 raise VerificationError(f"{different}\nWhat was made is kept in {failed}.") from different
+            if not certificate["exact32"]:
+                certificate["float32_off"] = float32_error(copy, graph, encoded or _corners(project, STORED_VECTORS))
         _finish(project)
         _replace(work, target)
     finally:
@@ -232,7 +235,7 @@ def _write(graph: Graph, name: str, options: dict[str, Any], folder: Path, progr
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     progress("write the hls4ml project")
-    emit_hls4ml(
+    names = emit_hls4ml(
         graph,
         folder / "hls4ml",
         project_name=top,
@@ -240,6 +243,7 @@ def _write(graph: Graph, name: str, options: dict[str, Any], folder: Path, progr
         part=options["part"],
         clock_ns=options["clock_ns"],
     )
+    check_types(folder / "hls4ml", graph, names)
     return Project(folder, graph, _report(graph, name, options, design), ports)
 
 
@@ -310,7 +314,7 @@ def _wraps(graph: Graph, encoded: dict[str, np.ndarray], raw: list[np.ndarray], 
 def _store_vectors(project: Project, encoded: dict[str, np.ndarray] | None) -> None:
     """tb/vectors.npz: the verification data, or corner vectors where there is none."""
     graph = project.graph
-    x = encoded or corner_vectors({port.name: port.types for port in project.inputs}, STORED_VECTORS // 10)
+    x = encoded or _corners(project, STORED_VECTORS // 10)
     x = {name: values[:STORED_VECTORS] for name, values in x.items()}
     golden = evaluate(graph, x)
     save_vectors(
@@ -318,6 +322,10 @@ def _store_vectors(project: Project, encoded: dict[str, np.ndarray] | None) -> N
         pack(project.inputs, [x[name] for name in graph.inputs]),
         pack(project.outputs, [golden[name] for name in graph.outputs]),
     )
+
+
+def _corners(project: Project, count: int) -> dict[str, np.ndarray]:
+    return corner_vectors({port.name: port.types for port in project.inputs}, count)
 
 
 def _finish(project: Project) -> None:
@@ -330,7 +338,6 @@ def _finish(project: Project) -> None:
         report=report, facts=facts(report), top=project.top, in_width=widths[0], out_width=widths[1], ports=kinds
     )
     texts = {"report.json": json.dumps(report, indent=1) + "\n", "report.html": to_html(report), "README.md": readme}
-    texts["report.txt"] = summary(report)
     for name, text in texts.items():
         (project.path / name).write_text(text, encoding="utf-8")
 

@@ -137,7 +137,8 @@ class Project:
         vectors = {k: np.concatenate([data[k], extra[k]]) for k in extra} if data else extra
         run: dict[str, Engine] = {}
         if "keras" in engines:
-            run["Keras"] = keras_engine or self._keras()
+            name = "Keras" if self.report["certificate"]["exact32"] else "Keras (float64)"
+            run[name] = keras_engine or self._keras()
         if "csim" in engines:
             run["hls4ml C simulation"] = lambda x: run_csim(self.path / "hls4ml", self.graph, x)
         if "verilator" in engines:

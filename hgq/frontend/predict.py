@@ -10,6 +10,7 @@ import numpy as np
 
 from hgq.fixed import decode
 from hgq.frontend.model import functional_of
+from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph, Node
 from hgq.layers import QLayer
 from hgq.training.copy import copy_model
@@ -38,6 +39,19 @@ def keras_engine(
         return dict(zip(graph.outputs, results, strict=True))
 
     return run
+
+
+def float32_error(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarray]) -> float:
+    """The largest difference between an output of the float32 model and the golden model, on these inputs.
+
+    A real number. For models whose arithmetic does not fit float32; where it does, this is 0.
+    """
+    golden, single = evaluate(graph, inputs), keras_engine(model, graph)(inputs)
+    off = 0.0
+    for name in graph.outputs:
+        steps = np.abs(single[name].astype(np.float64) - golden[name].astype(np.float64))
+        off = max(off, float(np.ldexp(steps, -graph[name].range.frac).max(initial=0)))
+    return off
 
 
 def layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
