@@ -43,8 +43,11 @@ class HGQElementwiseCall(FunctionCallTemplate):
         super().__init__(HGQElementwise, include_header=[])
 
     def format(self, node: Layer) -> str:
-        params = self._default_function_params(node)
-        return "nnet::{function}<{input_t}, {output_t}>({input}, {output});".format(**params)
+        inputs = [node.get_input_variable(name) for name in node.inputs]
+        output = node.get_output_variable()
+        types = ", ".join(variable.type.name for variable in (*inputs, output))
+        names = ", ".join(variable.name for variable in (*inputs, output))
+        return f"nnet::{node.get_attr('function')}<{types}>({names});"
 
 
 class HGQAffine(Layer):

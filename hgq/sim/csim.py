@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from hgq.emit.hls4ml_plan import container
+from hgq.emit.hls4ml_planned import container
 from hgq.emit.templates import template
 from hgq.errors import ToolError, VerificationError
 from hgq.fixed import FixedType, as_objects, shift
