@@ -54,12 +54,12 @@ def parse(text: str) -> Graph:
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _ARGS = rf"[^)]*|(?:{_STRING}(?:, )?)*"
-_ONE_ATTR = r" \w+=(?:\[[\d,]*\]|i\[[\d,]*\])?(?:\{[^}]*\}|\w+)"
+_ONE_ATTR = r" \w+=(?:\[[\d,]*\]|i\[[\d,]*\])?(?:\{[^}]*\}|-?\w+)"
 _LINE = re.compile(
     rf"(?P<name>{_STRING}) = (?P<op>\w+)\((?P<args>{_ARGS})\)(?P<attrs>(?:{_ONE_ATTR})*)"
     rf" origin=(?P<origin>{_STRING}) : (?P<types>.*)"
 )
-_ATTR = re.compile(r" (\w+)=((?:i?\[[\d,]*\])?\{[^}]*\}|\w+)")
+_ATTR = re.compile(r" (\w+)=((?:i?\[[\d,]*\])?\{[^}]*\}|-?\w+)")
 
 
 def _value(value: Any) -> str:
@@ -80,6 +80,8 @@ def _parse_value(key: str, text: str) -> Any:
         return np.array(numbers, object if wide else np.int64).reshape([int(n) for n in shape.split(",") if n])
     if text.startswith("["):
         return FixedArray.parse(text)
+    if not text.startswith("{"):
+        return int(text)
     return tuple(int(n) for n in text[1:-1].split())
 
 

@@ -13,6 +13,7 @@ from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.ir import OPS, Graph, Node, check, evaluate, evaluate_nodes
 from hgq.ir.graph import Builder
 from tests.emit.conv_graphs import conv_graph
+from tests.emit.merge_graphs import merge_graph
 from tests.emit.random_graphs import affine, dense, quantize, random_graph, random_inputs
 
 
@@ -44,8 +45,9 @@ def constants(node: Node, name: str) -> np.ndarray:
     return np.array(worth(node.attrs[name], types.frac), object).reshape(types.shape)
 
 
-def expected(node: Node, x: np.ndarray) -> list[Fraction]:
+def expected(node: Node, x: np.ndarray, *more: np.ndarray) -> list[Fraction]:
     """What `node` makes of real numbers."""
+    every = [list(one.ravel()) for one in (x, *more)]
     match node.op:
         case "quantize":
             how = node.attrs["rounding"], node.attrs["overflow"]
@@ -61,8 +63,37 @@ def expected(node: Node, x: np.ndarray) -> list[Fraction]:
             return pooled(node, x)
         case "relu":
             return [max(v, Fraction(0)) for v in x.ravel()]
+        case "clip":
+            low, high = (Fraction(m, 2**frac) for m, frac in (node.attrs["low"], node.attrs["high"]))
+            return [min(max(v, low), high) for v in every[0]]
+        case "scale":
+            return [v * Fraction(2) ** node.attrs["power"] for v in every[0]]
+        case "lookup":
+            return looked_up(node, every[0])
+        case "add" | "maximum" | "minimum":
+            fold = {"add": sum, "maximum": max, "minimum": min}[node.op]
+            return [fold(column) for column in zip(*every, strict=True)]
+        case "sub" | "mul":
+            fold = {"sub": Fraction.__sub__, "mul": Fraction.__mul__}[node.op]
+            return [fold(a, b) for a, b in zip(*every, strict=True)]
+        case "sum" | "max" | "min":
+            fold = {"sum": sum, "max": max, "min": min}[node.op]
+            return [fold(list(row)) for row in x.reshape(-1, x.shape[-1])]
+        case "take":
+            pool = [v for one in every for v in one]
+            return [pool[i] if i >= 0 else Fraction(0) for i in node.attrs["index"].ravel().tolist()]
     assert node.op == "reshape"
     return list(x.ravel())
+
+
+def looked_up(node: Node, x: list[Fraction]) -> list[Fraction]:
+    """The lowest argument of a type comes first in its table; an element of no bits has a table of one entry."""
+    result = []
+    rows = zip(x, node.attrs["start"].ravel().tolist(), node.attrs["reads"], node.attrs["types"], strict=True)
+    for value, start, read, t in rows:
+        place = start + int(value * Fraction(2) ** read.frac) - read.lo if read else start
+        result.append(Fraction(int(node.attrs["table"][place])) / (Fraction(2) ** t.frac if t else 1))
+    return result
 
 
 def convolved(node: Node, x: np.ndarray) -> list[Fraction]:
@@ -112,9 +143,12 @@ def compare(graph: Graph, samples: int = 12) -> set[str]:
             got = worth(values[node.name][sample], node.range.frac)
             assert all(a <= v <= b for a, v, b in zip(lo, got, hi, strict=True)), f"{node.name} leaves its range"
             if node.op != "input":
-                source = graph[node.args[0]]
-                x = np.array(worth(values[source.name][sample], source.range.frac), object).reshape(source.shape)
-                assert got == expected(node, x), f"{node.name}, sample {sample}"
+                sources = [graph[arg] for arg in node.args]
+                xs = [
+                    np.array(worth(values[source.name][sample], source.range.frac), object).reshape(source.shape)
+                    for source in sources
+                ]
+                assert got == expected(node, *xs), f"{node.name}, sample {sample}"
     return {node.op for node in graph}
 
 
@@ -146,7 +180,9 @@ def test_every_convolution_and_pooling_is_what_fractions_give(seed: int) -> None
 
 
 def test_every_op_has_been_compared() -> None:
-    seen = compare(conv_graph(0), samples=2) | compare(random_graph(0)) | compare(wide_graph())
+    seen = (
+        compare(conv_graph(0), samples=2) | compare(random_graph(0)) | compare(wide_graph()) | compare(merge_graph(0))
+    )
     assert seen == set(OPS)
 
 
@@ -189,3 +225,8 @@ def test_malformed_nodes_are_refused() -> None:
     with pytest.raises(IRError, match="outside its learned type"):
         wide = FixedArray.full((2, 1), FixedType.parse("s2f0"))
         b.add("y", "dense", "x", kernel=np.array([[5], [0]]), kernel_types=wide)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_merge_reduction_move_and_table_is_what_fractions_give(seed: int) -> None:
+    assert compare(merge_graph(seed)) >= {"take", "lookup", "mul", "maximum", "sum", "clip", "scale"}

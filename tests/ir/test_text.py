@@ -8,11 +8,16 @@ import pytest
 
 from hgq.errors import IRError
 from hgq.ir import Graph, check, parse
+from tests.emit.merge_graphs import merge_graph
 from tests.emit.random_graphs import random_graph
 from tests.ir.test_ops import wide_graph
 
 
-@pytest.mark.parametrize("graph", [random_graph(0), random_graph(2), wide_graph()], ids=["0", "2", "wide"])
+@pytest.mark.parametrize(
+    "graph",
+    [random_graph(0), random_graph(2), merge_graph(0), merge_graph(1), wide_graph()],
+    ids="0 2 m0 m1 wide".split(),
+)
 def test_parse_is_the_inverse_of_str(graph: Graph) -> None:
     again = parse(str(graph))
     check(again)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from hgq.fixed import Overflow, Rounding
 from hgq.ir.ops.conv import CONV
 from hgq.ir.ops.linear import AFFINE, DENSE
-from hgq.ir.ops.pointwise import INPUT, QUANTIZE, RELU
+from hgq.ir.ops.merge import ADD, MAXIMUM, MINIMUM, MUL, SUB
+from hgq.ir.ops.pointwise import CLIP, INPUT, QUANTIZE, RELU, SCALE
 from hgq.ir.ops.pool import MAX_POOL, SUM_POOL
 from hgq.ir.ops.record import OpDef, reduce_constant
-from hgq.ir.ops.structure import RESHAPE
+from hgq.ir.ops.reduce import MAX, MIN, SUM
+from hgq.ir.ops.structure import RESHAPE, TAKE
+from hgq.ir.ops.table import LOOKUP
 
 OPS: dict[str, OpDef] = {
     "input": INPUT,
@@ -24,7 +27,19 @@ OPS: dict[str, OpDef] = {
     "sum_pool": SUM_POOL,
     "affine": AFFINE,
     "relu": RELU,
+    "clip": CLIP,
+    "scale": SCALE,
+    "lookup": LOOKUP,
+    "add": ADD,
+    "sub": SUB,
+    "mul": MUL,
+    "maximum": MAXIMUM,
+    "minimum": MINIMUM,
+    "sum": SUM,
+    "max": MAX,
+    "min": MIN,
     "reshape": RESHAPE,
+    "take": TAKE,
 }
 
 ENUMS = {"rounding": Rounding, "overflow": Overflow}

@@ -49,6 +49,38 @@ def _relu_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Arr
     return np.maximum(x, 0)
 
 
+def _scale_infer(attrs: Attrs, x: Range) -> Range:
+    return Range(x.lo, x.hi, x.frac - attrs["power"])
+
+
+def _scale_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Array:
+    return x
+
+
+def _bounds(attrs: Attrs, x: Range) -> tuple[Array, Array, Array, Array]:
+    """frac of the result, by how much the argument grows, and both bounds on that grid."""
+    (low, low_frac), (high, high_frac) = attrs["low"], attrs["high"]
+    if min(low_frac, high_frac) < 0:
+        raise IRError("clip: bounds are integers with 0 or more fractional bits")
+    frac = np.maximum(np.where(x.zero, 0, x.frac), max(low_frac, high_frac))
+    up = as_objects(np.where(x.zero, 0, frac - x.frac))
+    return frac, up, low << as_objects(frac - low_frac), high << as_objects(frac - high_frac)
+
+
+def _clip_infer(attrs: Attrs, x: Range) -> Range:
+    frac, up, low, high = _bounds(attrs, x)
+    lo, hi = (np.minimum(np.maximum(end << up, low), high) for end in (x.lo, x.hi))
+    return Range(lo, hi, frac)
+
+
+def _clip_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Array:
+    _, up, low, high = _bounds(attrs, ins[0])
+    y = np.minimum(np.maximum(as_objects(x) << up, low), high)
+    return narrow(np.where(out.zero, 0, y), out)
+
+
 INPUT = OpDef(("types", "rounding", "overflow"), _input_infer, _input_evaluate)
 QUANTIZE = OpDef(("types", "rounding", "overflow"), _quantize_infer, _quantize_evaluate)
 RELU = OpDef((), _relu_infer, _relu_evaluate)
+SCALE = OpDef(("power",), _scale_infer, _scale_evaluate)
+CLIP = OpDef(("low", "high"), _clip_infer, _clip_evaluate)
