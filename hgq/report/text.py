@@ -81,7 +81,7 @@ def _off(certificate: dict[str, Any]) -> str:
     if "float32_off" not in certificate:
         return ""
     off = certificate["float32_off"]
-    return f"; on the vectors tried, float32 is off by up to {off:.3g}" if off else "; on the vectors tried, float32 agrees"
+    return f"; on the vectors tried, float32 {f'is off by up to {off:.3g}' if off else 'agrees'}"
 
 
 def _few(elements: list[int]) -> str:
