@@ -6,7 +6,8 @@ Bits that are dropped on purpose end in a named sink, so that a lint without exc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import accumulate
 
 from hgq.emit.templates import template
 from hgq.fixed import FixedType
@@ -27,8 +28,8 @@ def emit_verilog(
         inputs, outputs: how the tensors of ``design.inputs`` and ``design.outputs`` lie on the packed ports.
     """
     files = {f"{design.name}.v": _top(design, inputs, outputs, clock_ns, version)}
-    for one in _alive(design):
-        files[f"{one.module}.v"] = _module(design.modules[one.module], version)
+    for name in dict.fromkeys(one.module for one in _alive(design)):
+        files[f"{name}.v"] = _module(design.modules[name], version)
     return files
 
 
@@ -105,11 +106,25 @@ def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: floa
             clocked.append(f"    {name}_d{cycles} <= {before};")
         return delayed[name, cycles]
 
+    buses = {name: _Bus(wire) for name, wire in design.wires.items()}
+    read_bits: dict[str, int] = {}
+    made: set[str] = set(design.inputs)
     for count, one in enumerate(_alive(design)):
         module = design.modules[one.module]
-        lines.append("")
-        lines += [f"  wire {_vector(design.wires[w].width)}{w};" for w in one.outputs if design.wires[w].width]
-        lines.append(f"  {module.name} u{count} ({', '.join(_pins(design, module, one, after))});")
+        new = [w for w in one.outputs if w not in made and design.wires[w].width]
+        if new:
+            lines += ["", *(f"  wire {_vector(design.wires[w].width)}{w};" for w in new)]
+        made.update(one.outputs)
+        pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
+        for port, (wire, part), cycles in zip(module.inputs, one.input_elements(), one.delays, strict=True):
+            if _width(module, port):
+                name = after(wire, cycles)
+                pins.append(f".{port.name}({_join(buses[wire].slices(name, part))})")
+                read_bits[name] = read_bits.get(name, 0) | buses[wire].mask(part)
+        for port, (wire, part) in zip(module.outputs, one.output_elements(), strict=True):
+            if _width(module, port):
+                pins.append(f".{port.name}({_join(buses[wire].slices(wire, part))})")
+        lines.append(f"  {module.name} u{count} ({', '.join(pins)});")
     elements: list[str] = []
     unused: list[str] = []
     for name, port, cycles in zip(design.outputs, outputs, design.output_delays, strict=True):
@@ -125,9 +140,13 @@ def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: floa
         unused.append(source)
     if not design.latency and not clocked:
         unused.append("clk")
-    used = {w for one in _alive(design) for w in one.inputs} | set(design.outputs)
-    made = {*design.inputs, *(w for one in _alive(design) for w in one.outputs)}
-    unused += [name for name, wire in design.wires.items() if wire.width and name in made and name not in used]
+    for name, cycles in [(name, 0) for name in design.wires if name in made and design.wires[name].width] + list(
+        delayed
+    ):
+        bus = after(name, cycles)
+        if (name, cycles + 1) in delayed or (name, cycles) in zip(design.outputs, design.output_delays, strict=True):
+            continue  # the whole wire is read
+        unused += buses[name].unread(bus, read_bits.get(bus, 0))
     return template("rtl/top.v.j2").render(
         name=design.name,
         version=version,
@@ -146,16 +165,40 @@ def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: floa
 
 def _alive(design: Design) -> list[Instance]:
     """The instances that have anything to say: a module whose outputs are all constant is not emitted."""
-    return [one for one in design.instances if any(design.wires[w].width for w in one.outputs)]
+    said = {name: any(_width(module, port) for port in module.outputs) for name, module in design.modules.items()}
+    return [one for one in design.instances if said[one.module]]
 
 
-def _pins(design: Design, module: Module, one: Instance, after: Callable[[str, int], str]) -> list[str]:
-    pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
-    for port, wire, cycles in zip(module.inputs, one.inputs, one.delays, strict=True):
-        if design.wires[wire].width:
-            pins.append(f".{port.name}({after(wire, cycles)})")
-    pins += [f".{p.name}({w})" for p, w in zip(module.outputs, one.outputs, strict=True) if design.wires[w].width]
-    return pins
+class _Bus:
+    """Where the elements of a wire lie in its bits."""
+
+    def __init__(self, wire: Wire):
+        widths = [0 if lo == hi else FixedType.holding(lo, hi, frac).width for lo, hi, frac in wire.elements]
+        self.low = [0, *accumulate(widths)]
+
+    def _runs(self, part: Iterable[int] | None) -> list[tuple[int, int]]:
+        """The bits of the elements as (low, end), neighbours joined."""
+        runs: list[tuple[int, int]] = []
+        for i in range(len(self.low) - 1) if part is None else part:
+            low, end = self.low[i], self.low[i + 1]
+            if runs and runs[-1][1] == low:
+                runs[-1] = runs[-1][0], end
+            elif end > low:
+                runs.append((low, end))
+        return runs
+
+    def slices(self, name: str, part: Iterable[int] | None) -> list[str]:
+        """The elements as slices of the vector `name`."""
+        return [f"{name}{_slice(low, end - low, self.low[-1])}" for low, end in self._runs(part)]
+
+    def mask(self, part: Iterable[int] | None) -> int:
+        """The bits of the elements, as a bit mask."""
+        return sum(((1 << end - low) - 1) << low for low, end in self._runs(part))
+
+    def unread(self, name: str, read: int) -> list[str]:
+        """What of the vector `name` is not in the mask `read`, as slices."""
+        missing = [i for i in range(len(self.low) - 1) if self.low[i + 1] > self.low[i] and not read >> self.low[i] & 1]
+        return self.slices(name, missing)
 
 
 def _registered(design: Design) -> str:
@@ -201,6 +244,11 @@ def _concat(parts: Iterable[str]) -> str:
         return listed[0]
     rows = [", ".join(listed[i : i + 8]) for i in range(0, len(listed), 8)]
     return "{" + ",\n      ".join(rows) + "}"
+
+
+def _join(parts: list[str]) -> str:
+    """As `_concat`, on one line."""
+    return parts[0] if len(parts) == 1 else "{" + ", ".join(parts[::-1]) + "}"
 
 
 def _wire(node: Node, signal: Signal, expression: str) -> str:

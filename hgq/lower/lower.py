@@ -7,8 +7,14 @@ from graphlib import CycleError, TopologicalSorter
 from hgq.errors import IRError
 from hgq.ir.graph import Graph, Node
 from hgq.lower.activation import quantize, relu
+from hgq.lower.conv import conv
 from hgq.lower.dense import affine, dense
+from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, mul, scale, sub, total
+from hgq.lower.pool import pool
 from hgq.lower.rule import Rule
+from hgq.lower.table import lookup, take
+from hgq.lower.tiles import Plan, plan_tiles
+from hgq.lower.wiring import HEADS, WIRING, Wiring, wirings
 from hgq.names import identifiers
 from hgq.netlist.design import Design, Element, Instance, Wire
 from hgq.netlist.module import Builder, Module
@@ -16,13 +22,25 @@ from hgq.netlist.module import Builder, Module
 LOWER: dict[str, Rule] = {
     "quantize": quantize,
     "dense": dense,
+    "conv": conv,
+    "max_pool": pool,
+    "sum_pool": pool,
     "affine": affine,
     "relu": relu,
+    "clip": clip,
+    "scale": scale,
+    "lookup": lookup,
+    "add": add,
+    "sub": sub,
+    "mul": mul,
+    "maximum": maximum,
+    "minimum": minimum,
+    "sum": total,
+    "max": highest,
+    "min": lowest,
+    "take": take,
 }
-"""The rule of each IR op that needs logic."""
-
-WIRING = {"reshape"}
-"""IR ops that only rename elements: the same wire under another shape."""
+"""The rule of each IR op that may need a module."""
 
 
 def lower(graph: Graph, name: str) -> Design:
@@ -31,11 +49,11 @@ def lower(graph: Graph, name: str) -> Design:
     A quantizer that alone reads a tensor stands in the module that makes the tensor, so that what leaves a module is
     as narrow as the next one needs.
     """
-    source = _sources(graph)
+    source = wirings(graph)
     group = _groups(graph, source)
     order = _order(graph, source, group)
     module_names = identifiers([f"{name}_{layer}" for layer in order], taken={name})
-    wire_names = identifiers([node.name for node in graph if source[node.name] == node.name])
+    wire_names = identifiers([node.name for node in graph if source[node.name].bases == (node.name,)])
     wires: dict[str, Wire] = {}
     for node in (graph[i] for i in graph.inputs):
         wires[node.name] = Wire(wire_names[node.name], _elements(node), node.name)
@@ -44,13 +62,20 @@ def lower(graph: Graph, name: str) -> Design:
     for layer in order:
         nodes = [graph[n] for n, g in group.items() if g == layer]
         inside = {node.name for node in nodes}
-        inputs = list(dict.fromkeys(source[a] for node in nodes for a in node.args if source[a] not in inside))
-        leaving = {
-            source[a] for node in graph if group.get(node.name) != layer for a in node.args if source[a] != node.name
-        }
-        leaving |= {source[out] for out in graph.outputs}
+        reads = _reads(source, nodes, inside)
+        inputs = list(reads)
+        outside = [arg for n, g in group.items() if g != layer for arg in graph[n].args]
+        leaving = {base for arg in (*outside, *graph.outputs) for base in source[arg].bases}
         outputs = [node.name for node in nodes if node.name in leaving]
-        refs, builder = _nodes(graph, source, module_names[f"{name}_{layer}"], nodes, {i: wires[i] for i in inputs})
+        plan = plan_tiles(graph, nodes, wires[inputs[0]].elements) if len(inputs) == 1 and reads[inputs[0]] is None else None
+        if plan is not None and plan.worth:
+            made = _tiles(plan, module_names[f"{name}_{layer}"], wires[inputs[0]], outputs, wire_names)
+            modules |= {module.name: module for module in made[0]}
+            wires |= made[1]
+            instances += made[2]
+            continue
+        builder = Builder(module_names[f"{name}_{layer}"])
+        refs = _nodes(graph, source, builder, nodes, {i: wires[i] for i in inputs}, reads)
         module = builder.module({wire_names[out]: refs[out] for out in outputs})
         modules[module.name] = module
         for out, port in zip(outputs, module.outputs, strict=True):
@@ -61,6 +86,7 @@ def lower(graph: Graph, name: str) -> Design:
                 tuple(wires[i].name for i in inputs),
                 tuple(wires[o].name for o in outputs),
                 (0,) * len(inputs),
+                tuple(reads.values()),
             )
         )
     return Design(
@@ -69,17 +95,52 @@ def lower(graph: Graph, name: str) -> Design:
         instances=tuple(instances),
         wires={wire.name: wire for wire in wires.values()},
         inputs=tuple(wires[i].name for i in graph.inputs),
-        outputs=tuple(wires[source[o]].name for o in graph.outputs),
+        outputs=tuple(wires[source[o].bases[0]].name for o in graph.outputs),
         output_delays=(0,) * len(graph.outputs),
     )
 
 
-def _sources(graph: Graph) -> dict[str, str]:
-    """For each node, the node whose wire carries it: itself, unless it only renames elements."""
-    source: dict[str, str] = {}
-    for node in graph:
-        source[node.name] = source[node.args[0]] if node.op in WIRING else node.name
-    return source
+def _tiles(
+    plan: Plan, name: str, wire: Wire, outputs: list[str], wire_names: dict[str, str]
+) -> tuple[list[Module], dict[str, Wire], list[Instance]]:
+    """A module for each kind of tile, the wires they make together, and an instance for each position."""
+    modules = []
+    for number, position in enumerate(plan.first):
+        builder = Builder(name if len(plan.first) == 1 else f"{name}__{number}")  # no other name has two underscores
+        builder.origin = wire.tensor
+        refs = builder.input(wire.name, tuple(wire.elements[i] for i in plan.tiles.reads(position)))
+        made = plan.make(builder, position, refs)
+        for node in plan.nodes:
+            _agree(builder, node, made[node.name], plan.elements(position))
+        modules.append(builder.module({wire_names[out]: made[out] for out in outputs}))
+    wires = {}
+    for place, out in enumerate(outputs):
+        elements = [_element(modules[k], ref) for k in plan.kinds for ref in modules[k].outputs[place].refs]
+        wires[out] = Wire(wire_names[out], tuple(elements), out)
+    instances = [
+        Instance(
+            modules[kind].name,
+            (wire.name,),
+            tuple(wires[out].name for out in outputs),
+            (0,),
+            (plan.tiles.reads(position),),
+            (plan.elements(position),) * len(outputs),
+        )
+        for position, kind in enumerate(plan.kinds)
+    ]
+    return modules, wires, instances
+
+
+def _reads(source: dict[str, Wiring], nodes: list[Node], inside: set[str]) -> dict[str, tuple[int, ...] | None]:
+    """The nodes outside a module that it reads, and which of their elements; None for all."""
+    reads: dict[str, tuple[int, ...] | None] = {}
+    for node in nodes:
+        for arg in node.args:
+            for base, part in source[arg].parts().items():
+                if base not in inside:
+                    whole = part is None or reads.get(base, ()) is None
+                    reads[base] = None if whole else tuple(sorted({*(reads.get(base) or ()), *part}))
+    return reads
 
 
 def _groups(graph: Graph, source: dict[str, str]) -> dict[str, str]:
@@ -92,15 +153,39 @@ def _groups(graph: Graph, source: dict[str, str]) -> dict[str, str]:
     for out in graph.outputs:
         readers[source[out]] += 1
     group: dict[str, str] = {}
+    chains: dict[str, list[Node]] = {}
+    absorbed: set[str] = set()
     for node in graph:
         if node.op == "input" or node.op in WIRING:
             continue
         if node.op not in LOWER:
             raise IRError(f"{node.name}: no lowering for the op {node.op!r}")
-        maker = source[node.args[0]]
-        alone = node.op == "quantize" and maker in group and readers[maker] == 1
-        group[node.name] = group[maker] if alone else node.origin
+        makers = [source[arg] for arg in node.args if source[arg] in group]
+        maker = makers[0] if len(makers) == len(node.args) == 1 else None
+        own = [m for m in makers if graph[m].origin == node.origin and m not in absorbed]
+        if node.op == "quantize" and maker and readers[maker] == 1 and _joins(graph, chains[group[maker]], node):
+            group[node.name] = group[maker]
+            absorbed.add(node.name)
+        elif node.op in HEADS:
+            # What stands before it in the same layer is done once for each element, not once for each window.
+            group[node.name] = node.origin if node.origin not in chains else node.name
+        else:
+            group[node.name] = group[own[0]] if own else node.origin
+        chains.setdefault(group[node.name], []).append(node)
     return group
+
+
+HEADS = {"conv", "max_pool", "sum_pool"}
+"""Ops that start a module of their own."""
+
+
+def _joins(graph: Graph, chain: list[Node], node: Node) -> bool:
+    """Whether a quantizer goes into the module that makes what it reads: not where it would end the sharing of one."""
+    before = plan_tiles(graph, chain)
+    if before is None or not before.worth:
+        return True
+    after = plan_tiles(graph, [*chain, node])
+    return after is not None and after.worth
 
 
 def _order(graph: Graph, source: dict[str, str], group: dict[str, str]) -> list[str]:
@@ -133,9 +218,11 @@ def _nodes(
     return refs, builder
 
 
-def _agree(builder: Builder, node: Node, refs: tuple[int, ...]) -> None:
+def _agree(builder: Builder, node: Node, refs: tuple[int, ...], elements: tuple[int, ...] | None = None) -> None:
     """The netlist may know a tighter range than the IR, never a wider one."""
-    for i, (ref, lo, hi) in enumerate(zip(refs, node.range.lo.ravel(), node.range.hi.ravel(), strict=True)):
+    lows, highs = node.range.lo.ravel(), node.range.hi.ravel()
+    for i, ref in zip(range(len(lows)) if elements is None else elements, refs, strict=True):
+        lo, hi = lows[i], highs[i]
         made = builder.nodes[ref]
         if made.lo < lo or made.hi > hi:
             raise IRError(f"{node.name}[{i}]: lowered to the range {made.lo}..{made.hi}, the IR says {lo}..{hi}")

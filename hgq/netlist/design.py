@@ -34,12 +34,24 @@ class Instance:
     """One use of a module. inputs, outputs: wire names, in the order of the module's ports.
 
     delays: how many cycles each input waits in registers of the top level, so that all arrive together.
+    reads, makes: for each input and output, which elements of the wire go to the module's port, in its order; None
+        stands for all. A convolution has one module and an instance of it at every position.
     """
 
     module: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     delays: tuple[int, ...] = ()
+    reads: tuple[tuple[int, ...] | None, ...] = ()
+    makes: tuple[tuple[int, ...] | None, ...] = ()
+
+    def input_elements(self) -> list[tuple[str, tuple[int, ...] | None]]:
+        """Each input wire and the elements of it that are read."""
+        return list(zip(self.inputs, self.reads or (None,) * len(self.inputs), strict=True))
+
+    def output_elements(self) -> list[tuple[str, tuple[int, ...] | None]]:
+        """Each output wire and the elements of it that are made here."""
+        return list(zip(self.outputs, self.makes or (None,) * len(self.outputs), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,13 @@ class Design:
     register_inputs: bool = False
     register_outputs: bool = False
     latency: int = field(default=0)
+
+    def layers(self) -> list[list[Instance]]:
+        """The instances in order; those that make the same wires together stand in one list."""
+        groups: dict[tuple[str, ...], list[Instance]] = {}
+        for one in self.instances:
+            groups.setdefault(one.outputs, []).append(one)
+        return list(groups.values())
 
     def count(self, *ops: str) -> int:
         """How many nodes of these ops all instances have together."""

@@ -56,7 +56,16 @@ def _wide(module: Module, node: Node) -> bool:
 def evaluate_design(design: Design, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The output wires for the input wires, arrays of shape ``(samples, elements)``."""
     values = dict(inputs)
+    samples = len(next(iter(inputs.values()))) if inputs else 0
     for one in design.instances:
-        results = evaluate_module(design.modules[one.module], [values[name] for name in one.inputs])
-        values.update(zip(one.outputs, results, strict=True))
+        taken = [values[name] if part is None else values[name][:, part] for name, part in one.input_elements()]
+        results = evaluate_module(design.modules[one.module], taken)
+        for (name, part), result in zip(one.output_elements(), results, strict=True):
+            if part is None:
+                values[name] = result
+                continue
+            if name not in values:
+                wide = any(not (-_SAFE < lo and hi < _SAFE) for lo, hi, _ in design.wires[name].elements)
+                values[name] = np.zeros((samples, len(design.wires[name].elements)), object if wide else np.int64)
+            values[name][:, part] = result
     return {name: values[name] for name in design.outputs}

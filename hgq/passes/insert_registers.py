@@ -31,18 +31,37 @@ def insert_registers(
     }
     modules: dict[str, Module] = {}
     instances: list[Instance] = []
-    for one in design.instances:
-        start = max(arrival[name][0] for name in one.inputs)
-        delays = tuple(start - arrival[name][0] for name in one.inputs)
-        times = [
-            [0.0] * len(arrival[name][1]) if wait else arrival[name][1]
-            for name, wait in zip(one.inputs, delays, strict=True)
-        ]
-        module, cycles, ends = _pipeline(design.modules[one.module], times, budget, clock_ns)
-        modules[module.name] = module
-        instances.append(replace(one, delays=delays))
-        for name, end in zip(one.outputs, ends, strict=True):
-            arrival[name] = (start + cycles, end)
+    for layer in design.layers():
+        names = layer[0].inputs
+        start = max(arrival[name][0] for name in names)
+        delays = tuple(start - arrival[name][0] for name in names)
+        times = {
+            name: [0.0] * len(arrival[name][1]) if wait else arrival[name][1]
+            for name, wait in zip(names, delays, strict=True)
+        }
+        latest: dict[str, list[list[float]]] = {}
+        for one in layer:
+            arriving = [
+                times[name] if part is None else [times[name][i] for i in part] for name, part in one.input_elements()
+            ]
+            known = latest.setdefault(one.module, arriving)
+            if known is not arriving:  # a module with several instances is scheduled once, for the latest arrival
+                latest[one.module] = [[*map(max, a, b)] for a, b in zip(known, arriving, strict=True)]
+        schedules = {
+            name: _schedule(design.modules[name], arriving, budget, clock_ns) for name, arriving in latest.items()
+        }
+        # All modules of a layer take as long as its slowest: the parts of a wire come together.
+        cycles = max(_last(design.modules[name], cycle) for name, (cycle, _) in schedules.items())
+        ends = {}
+        for name, (cycle, end) in schedules.items():
+            modules[name], ends[name] = _pipeline(design.modules[name], cycle, end, cycles)
+        for name in layer[0].outputs:
+            arrival[name] = (start + cycles, [0.0] * len(design.wires[name].elements))
+        for one in layer:
+            instances.append(replace(one, delays=delays))
+            for (name, part), end in zip(one.output_elements(), ends[one.module], strict=True):
+                for place, time in zip(range(len(end)) if part is None else part, end, strict=True):
+                    arrival[name][1][place] = time
     last = max((arrival[name][0] for name in design.outputs), default=0)
     return replace(
         design,
@@ -55,12 +74,13 @@ def insert_registers(
     )
 
 
-def _pipeline(
-    module: Module, times: list[list[float]], budget: float, clock_ns: float
-) -> tuple[Module, int, list[list[float]]]:
-    """The module with registers, its latency in cycles, and when in the last cycle each output element is there."""
-    cycle, end = _schedule(module, times, budget, clock_ns)
-    last = max((cycle[ref] for port in module.outputs for ref in port.refs), default=0)
+def _last(module: Module, cycle: list[int]) -> int:
+    """The cycle in which the last output is there."""
+    return max((cycle[ref] for port in module.outputs for ref in port.refs), default=0)
+
+
+def _pipeline(module: Module, cycle: list[int], end: list[float], last: int) -> tuple[Module, list[list[float]]]:
+    """The module with registers, all outputs in the cycle `last`, and when in it each output element is there."""
     builder, new = rebuild(module)
     chains: dict[tuple[int, int], int] = {}
 
@@ -84,7 +104,7 @@ def _pipeline(
                 at(ref, when)
     outputs = {port.name: [at(ref, last) for ref in port.refs] for port in module.outputs}
     ends = [[end[ref] if cycle[ref] == last else 0.0 for ref in port.refs] for port in module.outputs]
-    return builder.module(outputs), last, ends
+    return builder.module(outputs), ends
 
 
 def _schedule(

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from hgq.ir.graph import Graph, Node
+from hgq.ir.ops.conv import conv_windows
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
-from hgq.resource.ebops import bias_ebops, matmul_ebops, span
+from hgq.resource.ebops import bias_ebops, conv_ebops, matmul_ebops, span
 
 
 def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
@@ -21,15 +22,14 @@ def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
     registers: flip-flops, in bits. latency: clock cycles.
     """
     rows = []
-    for one in design.instances:
-        module = design.modules[one.module]
-        nodes = _nodes_of(graph, design, one.outputs)
+    for layer in design.layers():
+        nodes = _nodes_of(graph, design, layer[0].outputs)
         row: dict[str, Any] = {"layer": nodes[-1].origin, "ops": " ".join(dict.fromkeys(n.op for n in nodes))}
-        constants = [n for n in nodes if n.op in ("dense", "affine")]
+        constants = [n for n in nodes if n.op in ("dense", "conv", "affine")]
         if constants:
             row |= _constants(graph, constants[0])
         row["ebops"] = sum(ebops(graph, n) for n in nodes)
-        rows.append(row | _logic(module))
+        rows.append(row | _logic([design.modules[one.module] for one in layer]))
     return rows
 
 
@@ -39,7 +39,7 @@ def totals(rows: list[dict[str, Any]], design: Design) -> dict[str, int]:
     result = {key: sum(row.get(key, 0) for row in rows) for key in keys}
     ports = [sum(design.wires[w].width for w in group) for group in (design.inputs, design.outputs)]
     top = ports[0] * design.register_inputs + ports[1] * design.register_outputs + design.latency
-    waits = [(w, c) for i in design.instances for w, c in zip(i.inputs, i.delays, strict=True)]
+    waits = [(w, c) for layer in design.layers() for i in layer[:1] for w, c in zip(i.inputs, i.delays, strict=True)]
     waits += list(zip(design.outputs, design.output_delays, strict=True))
     longest = {w: max(c for name, c in waits if name == w) for w, _ in waits}
     result["registers"] += top + sum(design.wires[w].width * c for w, c in longest.items())
@@ -53,6 +53,14 @@ def ebops(graph: Graph, node: Node) -> int:
         if "bias" in node.attrs:
             positions = int(np.prod(node.shape[:-1], dtype=np.int64))
             total += bias_ebops(node.attrs["bias"], node.attrs["bias_types"].width, positions)
+        return total
+    if node.op == "conv":
+        learned = graph.learned_types(node.args[0])
+        (groups,) = node.attrs["groups"]
+        windows = conv_windows(node.attrs, learned.shape)
+        total = conv_ebops(node.attrs["kernel"], learned.width, windows, groups)
+        if "bias" in node.attrs:
+            total += bias_ebops(node.attrs["bias"], node.attrs["bias_types"].width, windows.positions)
         return total
     if node.op == "affine":
         widths = graph.learned_types(node.args[0]).width
@@ -79,7 +87,7 @@ def _nodes_of(graph: Graph, design: Design, outputs: tuple[str, ...]) -> list[No
 
 
 def _constants(graph: Graph, node: Node) -> dict[str, Any]:
-    name = "kernel" if node.op == "dense" else "scale"
+    name = "kernel" if "kernel" in node.attrs else "scale"
     m, types = node.attrs[name], node.attrs[f"{name}_types"]
     return {
         "inputs": _spread(graph.learned_types(node.args[0]).width),
@@ -93,11 +101,15 @@ def _spread(widths: np.ndarray) -> list[float]:
     return [int(widths.min()), round(float(widths.mean()), 2), int(widths.max())]
 
 
-def _logic(module: Module) -> dict[str, int]:
-    adders = [n for n in module.nodes if n.op in ("add", "sub", "neg")]
-    return {
-        "adders": len(adders),
-        "adder_bits": sum(n.type.width for n in adders),
-        "registers": sum(n.type.width for n in module.nodes if n.op == "register"),
-        "latency": module.latency(),
-    }
+def _logic(modules: list[Module]) -> dict[str, int]:
+    """Of all instances together; a module counts as often as it is used."""
+    result = {"adders": 0, "adder_bits": 0, "registers": 0, "latency": modules[0].latency()}
+    known: dict[str, tuple[int, int, int]] = {}
+    for module in modules:
+        if module.name not in known:
+            adders = [n.type.width for n in module.nodes if n.op in ("add", "sub", "neg")]
+            registers = sum(n.type.width for n in module.nodes if n.op == "register")
+            known[module.name] = len(adders), sum(adders), registers
+        for key, value in zip(("adders", "adder_bits", "registers"), known[module.name], strict=True):
+            result[key] += value
+    return result

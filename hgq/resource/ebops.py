@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hgq.windows import Windows
+
 
 def span(m: np.ndarray) -> np.ndarray:
     """Bits between the highest and the lowest set bit of ``|m|``, both included; 0 for 0.
@@ -39,6 +41,21 @@ def matmul_ebops(kernel: np.ndarray, input_widths: np.ndarray) -> int:
         raise ValueError(f"matmul_ebops: a kernel of shape {kernel.shape} does not fit inputs {input_widths.shape}")
     per_input = span(kernel).sum(axis=1)
     return int((input_widths.astype(np.int64) @ per_input).sum())
+
+
+def conv_ebops(kernel: np.ndarray, input_widths: np.ndarray, windows: Windows, groups: int = 1) -> int:
+    """EBOPs of a convolution, fully unrolled: every position has its own multipliers; those of padding do not exist.
+
+    Args:
+        kernel: mantissas, ``(*size, channels of a group, filters)``. Their LSB does not matter.
+        input_widths: width in bits of each element of the input, ``(*spatial, channels)``.
+    """
+    *size, channels, filters = np.shape(kernel)
+    taps = int(np.prod(size))
+    # Bits of all constants that one input meets at one tap of a window: (taps, groups, channels of a group).
+    per_input = span(kernel).reshape(taps, channels, groups, filters // groups).sum(axis=3)
+    per_input = np.swapaxes(per_input, 1, 2).reshape(taps, groups * channels)
+    return int((windows.gather(np.asarray(input_widths, np.int64), 0) * per_input).sum())
 
 
 def bias_ebops(bias: np.ndarray, widths: np.ndarray, positions: int = 1) -> int:

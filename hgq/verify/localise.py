@@ -31,7 +31,9 @@ def localise_rtl(
     """
 
     def find(one: Tensors, at_output: Difference) -> Difference:
-        made = [name for i in combinational.instances for name in i.outputs if combinational.wires[name].width]
+        made = [
+            name for layer in combinational.layers() for name in layer[0].outputs if combinational.wires[name].width
+        ]
         probe = pipeline(replace(combinational, name="hgq_probe", outputs=tuple(made), output_delays=(0,) * len(made)))
         outputs = [Port.output(name, _types(probe, name)) for name in made]
         top = emit_verilog(probe, inputs, outputs, clock_ns=0, version="probe")["hgq_probe.v"]

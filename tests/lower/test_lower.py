@@ -14,10 +14,18 @@ from hgq.ir.graph import Builder
 from hgq.lower import lower
 from hgq.netlist import Design, evaluate_design
 from hgq.passes import PIPELINE, insert_registers
+from tests.emit.conv_graphs import conv_graph
 from tests.emit.random_graphs import random_graph, random_inputs
 from tests.ir.test_ops import wide_graph
 
-GRAPHS = {"0": random_graph(0), "1": random_graph(1), "2": random_graph(2), "wide": wide_graph()}
+GRAPHS = {
+    "0": random_graph(0),
+    "1": random_graph(1),
+    "2": random_graph(2),
+    "wide": wide_graph(),
+    "conv": conv_graph(0),
+    "conv 1": conv_graph(1),
+}
 SAMPLES = 300
 
 
