@@ -1,7 +1,4 @@
-"""Constant matrix times vector as adders: every coefficient in canonical signed digits, one balanced tree an output.
-
-The place of the optimiser: `multiply` is its whole interface.
-"""
+"""Every output by itself: canonical signed digits and one balanced tree. For effort 0, and for integers of any width."""
 
 from __future__ import annotations
 
@@ -30,17 +27,10 @@ def signed_digits(value: int) -> list[tuple[int, int]]:
     return digits
 
 
-def multiply(
+def balanced_trees(
     builder: Builder, inputs: list[int], matrix: np.ndarray, offsets: list[int], fracs: list[int], origin: str
 ) -> list[int]:
-    """``inputs @ matrix + offsets`` on integers; the nodes of the results.
-
-    Args:
-        matrix: Python integers of shape (inputs, outputs).
-        offsets: one integer for each output.
-        fracs: fractional bits of each output, for comments.
-        origin: name of the layer; nodes are labelled ``origin[output]``.
-    """
+    """What `hgq.lower.cmvm.multiply` states, without sharing anything between outputs."""
     results = []
     for column, (offset, frac) in enumerate(zip(offsets, fracs, strict=True)):
         builder.origin = f"{origin}[{column}]"

@@ -1,0 +1,209 @@
+// Several greedy starts, then search: expand some nodes, build them anew, keep what is better or not much worse.
+#pragma once
+#include <memory>
+
+#include "decompose.hpp"
+#include "graph.hpp"
+
+namespace cmvm {
+
+struct Options {
+    Objective objective = Objective::kLut;
+    int starts = 1;          // scoring settings tried
+    int decompositions = 0;  // spanning trees tried
+    int tree_tries = 1;      // tree settings tried for each row
+    i64 iterations = 0;      // steps of the search
+    u64 work = 0;            // no new start and no new step after so many elementary steps; 0: no such limit
+    u64 seed = 1;
+};
+
+class Random {
+public:
+    explicit Random(u64 seed) : x_(seed) {}
+    u64 next() { return mix(x_ += 0x9E3779B97F4A7C15ull); }
+    int below(int n) { return int(next() % u64(n)); }
+    float real() { return float(next() >> 40) * (1.f / 16777216.f); }
+
+private:
+    u64 x_;
+};
+
+inline const std::vector<Setting>& settings() {
+    static const std::vector<Setting> list = {
+        {1, 1, 0, 0, 0, 0},       {1, 1, 2, 0, 0, 0}, {1, 0.5f, 0, 0, 0, 0},   {1, 1, 0, 0, 0.3f, 0},
+        {0.7f, 1, 0, 0, 0, 0},    {1, 1, 8, 0, 0, 0}, {1, 1, 0, 0.3f, 0, 7},   {1, 1.5f, 0, 0, 0, 0},
+    };
+    return list;
+}
+
+inline TreeSetting tree_setting(int k, u64 seed) {
+    static const float result[] = {1, 0.5f, 2, 1}, noise[] = {0, 0, 0, 0.15f};
+    TreeSetting t;
+    t.result = result[k & 3], t.noise = noise[k & 3], t.seed = seed + u64(k);
+    return t;
+}
+
+class Search {
+public:
+    Search(const Problem& problem, const Options& options)
+        : problem_(problem), options_(options), rows_(distinct_rows(problem)), random_(options.seed), graph_(problem) {}
+
+    // The best graph found; false if the depth limit cannot be kept.
+    bool run(Result& result) {
+        starts();
+        if (!start_) return false;
+        if (options_.iterations) improve();
+        result = std::move(best_);
+        return true;
+    }
+
+private:
+    void starts() {
+        std::vector<Start> list;
+        list.push_back(plain_start(problem_, rows_, digits_));
+        int levels[] = {2, 3, 4, 5, 1 << 20};
+        i64 last = -1;
+        for (int k = 0; k < std::min(options_.decompositions, 5); ++k) {
+            std::vector<Link> link = spanning_tree(rows_, levels[k]);
+            i64 digits = 0;
+            for (const Link& l : link) digits += l.digits;
+            if (link.empty() || digits == last) continue;
+            last = digits;
+            for (int tighter = 0; tighter < 2; ++tighter) list.push_back(tree_start(problem_, link, tighter, digits_));
+        }
+        int best_kind = 0;
+        for (std::size_t k = 0; k < list.size(); ++k) {
+            if (try_start(list[k], 0)) best_kind = int(k);
+        }
+        for (int s = 1; s < std::min(options_.starts, int(settings().size())); ++s) try_start(list[std::size_t(best_kind)], s);
+    }
+
+    bool try_start(const Start& start, int setting) {
+        if (!start.state.feasible() || (start_ && spent())) return false;
+        auto copy = std::make_unique<Start>(start);
+        State& state = copy->state;
+        state.use(settings()[std::size_t(setting)]);
+        state.queue_all();
+        state.greedy();
+        std::vector<Tree> trees(state.rows.size());
+        Trees builder(state);
+        for (std::size_t r = 0; r < trees.size(); ++r) trees[r] = plant(builder, int(r), u64(r), 0, options_.tree_tries);
+        i64 cost = evaluate(state, trees, copy->row);
+        work_ += state.work;
+        state.work = 0;
+        if (start_ && cost >= cost_) return false;
+        start_ = std::move(copy), trees_ = std::move(trees), cost_ = best_cost_ = cost;
+        best_ = graph_.result();
+        return true;
+    }
+
+    bool spent() const { return options_.work && work_ > options_.work; }
+
+    Tree plant(Trees& builder, int r, u64 seed, int first, int tries) {
+        builder.prepare(r);
+        Tree best;
+        for (int k = 0; k < tries; ++k) {
+            Tree tree = builder.grow(tree_setting(first + k, seed));
+            work_ += 8 * tree.adds.size() * (tree.adds.size() + 4);
+            if (!k || tree.cost < best.cost) best = std::move(tree);
+        }
+        return best;
+    }
+
+    i64 evaluate(const State& state, const std::vector<Tree>& trees, const std::vector<int>& row) {
+        std::vector<int> output_row;
+        for (int r : rows_.output_row) output_row.push_back(r < 0 ? -1 : row[std::size_t(r)]);
+        graph_.assemble(state, trees, output_row, rows_.output_form);
+        work_ += 32 * graph_.adds.size();
+        return graph_.choose_signs_and_cost(options_.objective);
+    }
+
+    // Simulated annealing; the temperature falls linearly to 0. In LUTs, as steps are local: the size does not matter.
+    void improve() {
+        State& state = start_->state;
+        Trees builder(state);
+        float hot = options_.objective == Objective::kAdders ? 0.5f * float(1 << 20) : 6.f;
+        u64 begin = work_;
+        std::vector<std::pair<int, Tree>> old;
+        for (i64 step = 0; step < options_.iterations && !spent(); ++step) {
+            float done = float(step) / float(options_.iterations);
+            if (options_.work) done = std::max(done, float(work_ - begin) / float(options_.work - begin));
+            state.use(some_setting());
+            state.begin();
+            state.kill(victims(state));
+            state.greedy();
+            old.clear();
+            for (int r : state.changed) {
+                Tree tree = plant(builder, r, random_.next(), random_.below(4), 2);
+                std::swap(tree, trees_[std::size_t(r)]);
+                old.emplace_back(r, std::move(tree));
+            }
+            i64 cost = evaluate(state, trees_, start_->row);
+            float allowed = -hot * (1 - done) * std::log(1e-6f + random_.real());
+            if (float(cost - cost_) <= allowed) {
+                cost_ = cost;
+                state.commit();
+                if (cost < best_cost_) best_cost_ = cost, best_ = graph_.result();
+            } else {
+                for (auto& [r, tree] : old) trees_[std::size_t(r)] = std::move(tree);
+                state.roll_back();
+            }
+            work_ += state.work;
+            state.work = 0;
+        }
+    }
+
+    Setting some_setting() {
+        Setting s = settings()[std::size_t(random_.below(4))];
+        s.noise = random_.below(2) ? 0.5f * random_.real() : 0.1f;
+        s.seed = random_.next();
+        return s;
+    }
+
+    std::vector<int> victims(State& state) {  // the nodes to expand
+        const std::vector<int>& nodes = state.order;
+        std::vector<int> list;
+        if (nodes.empty()) return list;
+        switch (random_.below(4)) {
+            case 0:  // a few anywhere
+                for (int k = 1 + random_.below(8); k > 0; --k) {
+                    list.push_back(nodes[std::size_t(random_.below(int(nodes.size())))]);
+                }
+                break;
+            case 1: {  // half of those of a row
+                const Row& row = state.rows[std::size_t(random_.below(int(state.rows.size())))];
+                for (int id : row.ids) {
+                    if (id >= state.first() && random_.below(2)) list.push_back(id);
+                }
+                break;
+            }
+            default: {  // most of those that touch one of two inputs, at most 30
+                int x = random_.below(state.first()), y = random_.below(state.first());
+                for (int id : nodes) {
+                    const Signal& s = state.signals[std::size_t(id)];
+                    bool touches = s.a == x || s.b == x || s.a == y || s.b == y;
+                    if (touches && random_.below(10) < 7) list.push_back(id);
+                }
+                while (list.size() > 30) {
+                    std::swap(list[std::size_t(random_.below(int(list.size())))], list.back());
+                    list.pop_back();
+                }
+            }
+        }
+        return list;
+    }
+
+    const Problem& problem_;
+    Options options_;
+    Rows rows_;
+    Digits digits_;
+    Random random_;
+    Graph graph_;
+    std::unique_ptr<Start> start_;  // where the search stands
+    std::vector<Tree> trees_;
+    i64 cost_ = 0, best_cost_ = 0;
+    Result best_;
+    u64 work_ = 0;
+};
+
+}  // namespace cmvm

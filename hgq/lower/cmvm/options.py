@@ -1,0 +1,42 @@
+"""What the user may ask of the adder-graph optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Objective(IntEnum):
+    """What is made small; the numbers are those of core/graph.hpp."""
+
+    LUT = 0
+    """LUTs of two-operand adders on carry chains: what synthesis makes of generic Verilog."""
+    LUT3 = 1
+    """LUTs where two chained adds become one three-operand adder of one LUT6_2 a bit."""
+    ADDERS = 2
+    """The number of adders, whatever their width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How hard to look for a small adder graph, and what small means. Same options, same graph.
+
+    effort: 0: signed digits and balanced trees, nothing shared. 1: several greedy starts and a short search. 2: a long
+        search, about 10 times the time of 1. Each level above 2 takes 4 times as long as the one below.
+    extra_depth: adder levels allowed beyond the least possible; each saves about 1 % of LUTs, up to two or three.
+    depth_limit: adder levels allowed in total, in place of `extra_depth`.
+    seed: of the search. Another number gives another graph of about the same size.
+    """
+
+    effort: int = 1
+    objective: Objective = Objective.LUT
+    extra_depth: int = 0
+    depth_limit: int | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.effort <= 6:
+            raise ValueError(f"effort must be 0 to 6, got {self.effort}")
+        if not 0 <= self.extra_depth <= 20:
+            raise ValueError(f"extra_depth must be 0 to 20 adder levels, got {self.extra_depth}")
+        object.__setattr__(self, "objective", Objective(self.objective))
