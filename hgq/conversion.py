@@ -35,7 +35,7 @@ from hgq.project import ENGINES, Progress, Project, plan
 from hgq.report import layer_rows, to_html, totals
 from hgq.report.text import facts
 from hgq.sim.hls4ml_types import check_types
-from hgq.sim.toolchain import missing, versions
+from hgq.sim.toolchain import ABSENT, missing, versions
 from hgq.training import calibrate as find_ranges
 from hgq.verify import corner_vectors, count_wraps, float32_certificate
 
@@ -269,7 +269,7 @@ def _report(graph: Graph, name: str, options: dict[str, Any], design: Design) ->
         "wraps": [],
         "verification": {"data": 0, "corners": 0, "engines": {}},
         "histograms": _histograms(graph),
-        "versions": versions(),
+        "versions": {tool: text for tool, text in versions().items() if text != ABSENT},
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hgq.data import tensors
 from hgq.errors import ConversionError
-from hgq.fixed import encode
+from hgq.fixed import decode, encode
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.ir.text import parse
@@ -89,8 +89,17 @@ class Project:
             for one, port in zip(tensors(x, shapes), self.inputs, strict=True)
         ]
 
-    def predict(self, x: Any) -> list[np.ndarray]:
-        """What the hardware gives for real numbers: each output's integers (see ``outputs[i].types``)."""
+    def predict(self, x: Any) -> np.ndarray | list[np.ndarray]:
+        """What the hardware gives for real numbers, as real numbers in float64; a list if there are several outputs.
+
+        Raises:
+            ValueError: an output of more than 53 significant bits, which float64 would round; see `predict_integers`.
+        """
+        results = [decode(m, port.types.frac) for m, port in zip(self.predict_integers(x), self.outputs, strict=True)]
+        return results[0] if len(results) == 1 else results
+
+    def predict_integers(self, x: Any) -> list[np.ndarray]:
+        """`predict` as the integers on the output ports, in LSBs of ``outputs[i].types``."""
         results = evaluate(self.graph, self._named(self.encode(x)))
         return [results[name] for name in self.graph.outputs]
 

@@ -87,8 +87,9 @@ def test_a_model_becomes_a_verified_folder(tmp_path: Path) -> None:
 def test_the_hardware_gives_what_keras_predicts(folder: Path) -> None:
     project = Project.load(folder)
     model = hgq.frontend.load.load_model(folder / "model.keras")
-    (integers,) = project.predict(X[100:])
+    (integers,) = project.predict_integers(X[100:])
     want = np.asarray(keras.ops.convert_to_numpy(model(X[100:], training=False)))
+    assert (project.predict(X[100:]) == want).all()
     assert (decode(integers, project.outputs[0].types.frac) == want).all()
 
 

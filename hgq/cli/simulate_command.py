@@ -49,26 +49,11 @@ def simulate(
                 start_keras()
             step("open the project")
             import hgq
+            from hgq.report.text import verified
 
             project = hgq.Project.load(folder)
             report = project.simulate(array, engine=engine.value, progress=step)
-        typer.echo(describe(report))
-
-
-def describe(report: dict) -> str:
-    """The verdict as ``name: value`` lines, nested ones indented."""
-    lines: list[str] = []
-
-    def walk(value: dict, indent: str) -> None:
-        for name, entry in value.items():
-            if isinstance(entry, dict):
-                lines.append(f"{indent}{name}")
-                walk(entry, indent + "  ")
-            else:
-                lines.append(f"{indent}{name}: {entry}")
-
-    walk(report, "")
-    return "\n".join(lines)
+        typer.echo(verified(report))
 
 
 def main() -> None:

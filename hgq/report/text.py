@@ -53,7 +53,7 @@ def facts(report: dict[str, Any]) -> list[str]:
     )
     if calibration.get("note"):
         lines.append(calibration["note"])
-    lines += _verified(report["verification"])
+    lines.append(verified(report["verification"]))
     for wrap in report["wraps"]:
         lines.append(
             f"note: {wrap['count']:,} of {wrap['samples']:,} verification samples left the range at {wrap['layer']} "
@@ -68,12 +68,13 @@ def facts(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _verified(verification: dict[str, Any]) -> list[str]:
+def verified(verification: dict[str, Any]) -> str:
+    """What was compared, as one sentence; what `Project.simulate` returns is such a verification."""
     if not verification.get("engines"):
-        return ["NOT VERIFIED: conversion ran with --no-verify"]
+        return "NOT VERIFIED: conversion ran with --no-verify"
     vectors = f"{verification['data']:,} data samples and {verification['corners']:,} corner vectors"
     names = ", ".join(verification["engines"])
-    return [f"verified: 0 differences over {vectors} between the integer model and {names}"]
+    return f"verified: 0 differences over {vectors} between the integer model and {names}"
 
 
 def _off(certificate: dict[str, Any]) -> str:

