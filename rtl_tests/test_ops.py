@@ -32,6 +32,8 @@ PARAMS = {
     "clamp": [(-2, 1), (0, 3), (-7, 7), (2, 6), (-1, 0)],
     "max": [(0, 0), (3, 0), (0, 2)],
     "min": [(0, 0), (3, 0), (0, 2)],
+    "mul": [()],
+    "lookup": [()],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 13), (0, 0, 2), (4, 1, 3), (0, 1, 1), (12, 1, 2), (-3, 0, 14)],
 }
 ELSEWHERE = {"input", "const", "register"}
@@ -44,7 +46,7 @@ def everything():
     refs = dict(zip(RANGES, b.input("x", [(lo, hi, 0) for lo, hi in RANGES.values()]), strict=True))
     results, names = [], []
     for op, many in PARAMS.items():
-        arity = 2 if op in ("add", "sub", "max", "min") else 1
+        arity = 2 if op in ("add", "sub", "mul", "max", "min") else 1
         for params in many:
             for names_in in itertools.product(RANGES, repeat=arity):
                 args = tuple(refs[n] for n in names_in)
@@ -57,6 +59,9 @@ def everything():
 
 
 def _node(b: Builder, op: str, args: tuple[int, ...], params: tuple[int, ...]) -> int:
+    if op == "lookup":
+        low, high = b.nodes[args[0]].lo, b.nodes[args[0]].hi
+        return b.lookup(args[0], [n * n % 23 - 9 for n in range(low, high + 1)], 0)
     if op == "keep":
         return b.keep(*args, params[0], FixedType(bool(params[1]), params[2], 0))
     return getattr(b, {"max": "maximum", "min": "minimum"}.get(op, op))(*args, *params)

@@ -37,6 +37,7 @@ def _module(module: Module, version: str) -> str:
     signals = [Signal(None if n.constant else f"n{i}", n.type, n.lo, n.hi) for i, n in enumerate(module.nodes)]
     lines: list[str] = []
     registers: list[str] = []
+    tables: dict[tuple, str] = {}
     for port in module.inputs:
         low = 0
         for ref in port.refs:
@@ -53,6 +54,13 @@ def _module(module: Module, version: str) -> str:
         if node.op == "register":
             lines.append(f"  reg {_vector(node.type.width)}n{i};{_comment(node)}")
             registers.append(f"    n{i} <= {arguments[0].low(node.type.width)};")
+            continue
+        if node.op == "lookup":
+            key = node.params, arguments[0].type.width, node.type.width
+            if key not in tables:
+                tables[key] = f"table__{len(tables)}"  # no port has two underscores in its name
+                lines += _table(tables[key], *key)
+            lines.append(_wire(node, signals[i], f"{tables[key]}({arguments[0].low(arguments[0].type.width)})"))
             continue
         rule = OPS[node.op].verilog
         assert rule is not None
@@ -253,6 +261,19 @@ def _join(parts: list[str]) -> str:
 
 def _wire(node: Node, signal: Signal, expression: str) -> str:
     return f"  wire {_vector(node.type.width)}{signal.name} = {expression};{_comment(node)}"
+
+
+def _table(name: str, params: tuple[int, ...], reads: int, width: int) -> list[str]:
+    """A Verilog function that holds a table; arguments with the same entry stand in one line."""
+    lowest, *entries = params
+    places: dict[int, list[str]] = {}
+    for n, entry in enumerate(entries):
+        places.setdefault(entry, []).append(literal(lowest + n, reads))
+    lines = [f"  function {_vector(width)}{name}(input {_vector(reads)}in__);", "    case (in__)"]
+    for entry, arguments in places.items():
+        rows = [", ".join(arguments[i : i + 12]) for i in range(0, len(arguments), 12)]
+        lines.append(f"      {(',' + chr(10) + '      ').join(rows)}: {name} = {literal(entry, width)};")
+    return [*lines, f"      default: {name} = {literal(0, width)};", "    endcase", "  endfunction"]
 
 
 def _comment(node: Node) -> str:

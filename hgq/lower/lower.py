@@ -9,12 +9,12 @@ from hgq.ir.graph import Graph, Node
 from hgq.lower.activation import quantize, relu
 from hgq.lower.conv import conv
 from hgq.lower.dense import affine, dense
-from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, mul, scale, sub, total
+from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, mul, sub, total
 from hgq.lower.pool import pool
 from hgq.lower.rule import Rule
 from hgq.lower.table import lookup, take
 from hgq.lower.tiles import Plan, plan_tiles
-from hgq.lower.wiring import HEADS, WIRING, Wiring, wirings
+from hgq.lower.wiring import HEADS, Wiring, wirings
 from hgq.names import identifiers
 from hgq.netlist.design import Design, Element, Instance, Wire
 from hgq.netlist.module import Builder, Module
@@ -28,7 +28,6 @@ LOWER: dict[str, Rule] = {
     "affine": affine,
     "relu": relu,
     "clip": clip,
-    "scale": scale,
     "lookup": lookup,
     "add": add,
     "sub": sub,
@@ -67,7 +66,11 @@ def lower(graph: Graph, name: str) -> Design:
         outside = [arg for n, g in group.items() if g != layer for arg in graph[n].args]
         leaving = {base for arg in (*outside, *graph.outputs) for base in source[arg].bases}
         outputs = [node.name for node in nodes if node.name in leaving]
-        plan = plan_tiles(graph, nodes, wires[inputs[0]].elements) if len(inputs) == 1 and reads[inputs[0]] is None else None
+        plan = (
+            plan_tiles(graph, nodes, wires[inputs[0]].elements)
+            if len(inputs) == 1 and reads[inputs[0]] is None
+            else None
+        )
         if plan is not None and plan.worth:
             made = _tiles(plan, module_names[f"{name}_{layer}"], wires[inputs[0]], outputs, wire_names)
             modules |= {module.name: module for module in made[0]}
@@ -143,25 +146,22 @@ def _reads(source: dict[str, Wiring], nodes: list[Node], inside: set[str]) -> di
     return reads
 
 
-def _groups(graph: Graph, source: dict[str, str]) -> dict[str, str]:
+def _groups(graph: Graph, source: dict[str, Wiring]) -> dict[str, str]:
     """For each node with logic, the layer whose module holds it."""
     readers: dict[str, int] = dict.fromkeys(graph.nodes, 0)
-    for node in graph:
-        if node.op not in WIRING:
-            for arg in node.args:
-                readers[source[arg]] += 1
-    for out in graph.outputs:
-        readers[source[out]] += 1
+    logic = [node for node in graph if node.op != "input" and source[node.name].bases == (node.name,)]
+    for arg in (*graph.outputs, *(arg for node in logic for arg in node.args)):
+        for base in source[arg].bases:
+            readers[base] += 1
     group: dict[str, str] = {}
     chains: dict[str, list[Node]] = {}
     absorbed: set[str] = set()
-    for node in graph:
-        if node.op == "input" or node.op in WIRING:
-            continue
+    for node in logic:
         if node.op not in LOWER:
             raise IRError(f"{node.name}: no lowering for the op {node.op!r}")
-        makers = [source[arg] for arg in node.args if source[arg] in group]
-        maker = makers[0] if len(makers) == len(node.args) == 1 else None
+        bases = [base for arg in node.args for base in source[arg].bases]
+        makers = [base for base in bases if base in group]
+        maker = makers[0] if len(makers) == len(bases) == 1 else None
         own = [m for m in makers if graph[m].origin == node.origin and m not in absorbed]
         if node.op == "quantize" and maker and readers[maker] == 1 and _joins(graph, chains[group[maker]], node):
             group[node.name] = group[maker]
@@ -175,10 +175,6 @@ def _groups(graph: Graph, source: dict[str, str]) -> dict[str, str]:
     return group
 
 
-HEADS = {"conv", "max_pool", "sum_pool"}
-"""Ops that start a module of their own."""
-
-
 def _joins(graph: Graph, chain: list[Node], node: Node) -> bool:
     """Whether a quantizer goes into the module that makes what it reads: not where it would end the sharing of one."""
     before = plan_tiles(graph, chain)
@@ -188,11 +184,11 @@ def _joins(graph: Graph, chain: list[Node], node: Node) -> bool:
     return after is not None and after.worth
 
 
-def _order(graph: Graph, source: dict[str, str], group: dict[str, str]) -> list[str]:
+def _order(graph: Graph, source: dict[str, Wiring], group: dict[str, str]) -> list[str]:
     """The layers, each after those that it reads."""
     reads: dict[str, set[str]] = {layer: set() for layer in group.values()}
     for name, layer in group.items():
-        makers = (group.get(source[arg]) for arg in graph[name].args)
+        makers = (group.get(base) for arg in graph[name].args for base in source[arg].bases)
         reads[layer].update(maker for maker in makers if maker is not None and maker != layer)
     try:
         return list(TopologicalSorter(reads).static_order())
@@ -203,19 +199,37 @@ def _order(graph: Graph, source: dict[str, str], group: dict[str, str]) -> list[
 
 
 def _nodes(
-    graph: Graph, source: dict[str, str], name: str, nodes: list[Node], inputs: dict[str, Wire]
-) -> tuple[dict[str, tuple[int, ...]], Builder]:
+    graph: Graph,
+    source: dict[str, Wiring],
+    builder: Builder,
+    nodes: list[Node],
+    inputs: dict[str, Wire],
+    reads: dict[str, tuple[int, ...] | None],
+) -> dict[str, tuple[int, ...]]:
     """Where each tensor of the module is in its builder."""
-    builder = Builder(name)
     refs: dict[str, tuple[int, ...]] = {}
     for tensor, wire in inputs.items():
         builder.origin = tensor
-        refs[tensor] = builder.input(wire.name, wire.elements)
+        part = reads[tensor]
+        if part is None:
+            refs[tensor] = builder.input(wire.name, wire.elements)
+        else:
+            taken = dict(zip(part, builder.input(wire.name, [wire.elements[i] for i in part]), strict=True))
+            refs[tensor] = tuple(taken.get(i, -1) for i in range(len(wire.elements)))  # -1: nothing here asks for it
     for node in nodes:
         ranges = tuple(graph[arg].range for arg in node.args)
-        refs[node.name] = LOWER[node.op](builder, node, ranges, tuple(refs[source[arg]] for arg in node.args))
+        arguments = tuple(_gathered(builder, source[arg], refs) for arg in node.args)
+        refs[node.name] = LOWER[node.op](builder, node, ranges, arguments)
         _agree(builder, node, refs[node.name])
-    return refs, builder
+    return refs
+
+
+def _gathered(builder: Builder, wiring: Wiring, refs: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The nodes of a tensor's elements."""
+    if wiring.index is None:
+        return refs[wiring.bases[0]]
+    pool = [ref for base in wiring.bases for ref in refs[base]]
+    return tuple(pool[i] if i >= 0 else builder.const(0) for i in wiring.index.tolist())
 
 
 def _agree(builder: Builder, node: Node, refs: tuple[int, ...], elements: tuple[int, ...] | None = None) -> None:

@@ -14,6 +14,8 @@ ADD_NS = 0.75
 """An adder without its carry chain: LUT, routing, entry and exit of the chain."""
 CARRY_NS = 0.02
 """Each bit of a carry chain."""
+MUL_NS = 3.2
+"""A multiplier block of 27 x 18 bits without its registers; small products are a tree of adders."""
 REGISTER_NS = 0.30
 """What a clock period loses to clock-to-output and set-up."""
 
@@ -29,6 +31,12 @@ def delay(module: Module, node: Node) -> float:
             # A comparison, then a selection.
             widest = max(module.nodes[arg].type.width + by for arg, by in zip(node.args, node.params, strict=True))
             return LOGIC_NS + ADD_NS + CARRY_NS * widest
+        case "mul":
+            narrow, wide = sorted(module.nodes[arg].type.width for arg in node.args)
+            adders = LOGIC_NS + (ADD_NS + CARRY_NS * wide) * (narrow - 1).bit_length()
+            return min(adders, MUL_NS + (ADD_NS + CARRY_NS * wide) * (-(-narrow // 17) * -(-wide // 26) - 1))
+        case "lookup":
+            return LOGIC_NS * (1 + max(module.nodes[node.args[0]].type.width - 5, 0) // 2)
         case "clamp":
             return LOGIC_NS + ADD_NS + CARRY_NS * module.nodes[node.args[0]].type.width
     return 0.0

@@ -39,13 +39,11 @@ def evaluate_module(module: Module, inputs: list[np.ndarray]) -> list[np.ndarray
 def _wide(module: Module, node: Node) -> bool:
     """Whether the op or a shifted operand of it may leave int64."""
     ends = [node.lo, node.hi]
-    shifts = (
-        node.params
-        if node.op in ("add", "sub", "max", "min")
-        else (max(-node.params[0], 0),)
-        if node.op == "keep"
-        else (0,)
-    )
+    shifts: tuple[int, ...] = (0, 0)
+    if node.op in ("add", "sub", "max", "min"):
+        shifts = node.params
+    elif node.op == "keep":
+        shifts = (max(-node.params[0], 0),)
     for arg, by in zip(node.args, shifts, strict=False):
         ends += [module.nodes[arg].lo << by, module.nodes[arg].hi << by]
     if node.op == "keep":

@@ -156,6 +156,24 @@ class Builder:
                 return ref
         return self._node(op, (a, b), (sa, sb), frac)
 
+    def mul(self, a: int, b: int) -> int:
+        """``a * b``."""
+        a, b = min(a, b), max(a, b)
+        frac = self.nodes[a].frac + self.nodes[b].frac
+        for one, other in ((a, b), (b, a)):
+            if self._is(one, 1):
+                return other
+        return self._node("mul", (a, b), (), frac)
+
+    def lookup(self, a: int, entries: list[int], frac: int) -> int:
+        """``entries[a - lowest a]``: one entry for each integer that `a` can be."""
+        lo, hi = self.nodes[a].lo, self.nodes[a].hi
+        if len(entries) != hi - lo + 1:
+            raise IRError(f"a table of {len(entries)} entries for an argument in {lo}..{hi}")
+        if lo == hi:
+            return self.const(entries[0], frac)
+        return self._node("lookup", (a,), (lo, *entries), frac)
+
     def keep(self, a: int, drop: int, t: FixedType) -> int:
         """Drops the `drop` low bits (negative: appends zeros), then wraps into `t`."""
         if drop == 0 and t.lo <= self.nodes[a].lo and self.nodes[a].hi <= t.hi:
@@ -176,6 +194,12 @@ class Builder:
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
             case "max" | "min":
                 return self._select(node.op, *args, *node.params, node.frac)
+            case "mul":
+                return self.mul(*args)
+            case "lookup":
+                lowest, *entries = node.params
+                lo, hi = self.nodes[args[0]].lo, self.nodes[args[0]].hi
+                return self.lookup(args[0], entries[lo - lowest : hi - lowest + 1], node.frac)
             case "neg":
                 return self.neg(args[0], node.frac)
             case "relu" | "register":

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hgq.errors import IRError
 from hgq.fixed import FixedType
 from hgq.netlist.signal import Signal
@@ -89,6 +91,27 @@ def _select_verilog(sign: str) -> Callable[..., str]:
     return verilog
 
 
+def _mul_infer(_: tuple, a: Range, b: Range) -> Range:
+    corners = [x * y for x in a for y in b]
+    return min(corners), max(corners)
+
+
+def _mul_verilog(_: tuple, out: FixedType, a: Signal, b: Signal) -> str:
+    # Signed, so that synthesis sees the extension as one and builds no wider multiplier.
+    return f"$signed({a.extend(out.width)}) * $signed({b.extend(out.width)})"
+
+
+def _lookup_infer(params: tuple[int, ...], a: Range) -> Range:
+    lowest, *entries = params
+    reached = entries[a[0] - lowest : a[1] - lowest + 1]
+    return min(reached), max(reached)
+
+
+def _lookup_evaluate(params: tuple[int, ...], a: Any) -> Any:
+    entries = np.array(params[1:], object if any(abs(n) >> 62 for n in params[1:]) else np.int64)
+    return entries[np.asarray(a - params[0], np.int64)]
+
+
 def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
     lo, hi = params
     return min(max(a[0], lo), hi), min(max(a[1], lo), hi)
@@ -149,6 +172,8 @@ OPS: dict[str, OpDef] = {
     "min": OpDef(
         _select_infer(min), lambda params, a, b: _minimum(a << params[0], b << params[1]), _select_verilog("<")
     ),
+    "mul": OpDef(_mul_infer, lambda params, a, b: a * b, _mul_verilog),
+    "lookup": OpDef(_lookup_infer, _lookup_evaluate, None),
     "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
     "register": OpDef(lambda params, a: a, lambda params, a: a, None),
 }

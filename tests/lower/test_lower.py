@@ -15,6 +15,7 @@ from hgq.lower import lower
 from hgq.netlist import Design, evaluate_design
 from hgq.passes import PIPELINE, insert_registers
 from tests.emit.conv_graphs import conv_graph
+from tests.emit.merge_graphs import merge_graph
 from tests.emit.random_graphs import random_graph, random_inputs
 from tests.ir.test_ops import wide_graph
 
@@ -25,6 +26,7 @@ GRAPHS = {
     "wide": wide_graph(),
     "conv": conv_graph(0),
     "conv 1": conv_graph(1),
+    **{f"merge {n}": merge_graph(n) for n in range(3)},
 }
 SAMPLES = 300
 

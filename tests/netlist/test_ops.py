@@ -20,6 +20,8 @@ PARAMS = {
     "clamp": [(-2, 1), (0, 3), (-1, 0)],
     "max": [(0, 0), (2, 0), (0, 3)],
     "min": [(0, 0), (2, 0), (0, 3)],
+    "mul": [()],
+    "lookup": [(-8, *(n * n % 23 - 9 for n in range(24)))],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 9), (0, 0, 2), (4, 1, 3)],
     "register": [()],
 }
@@ -31,6 +33,8 @@ MEANING = {
     "clamp": lambda p, a: sorted((p[0], a, p[1]))[1],
     "max": lambda p, a, b: a * 2 ** p[0] if a * 2 ** p[0] > b * 2 ** p[1] else b * 2 ** p[1],
     "min": lambda p, a, b: a * 2 ** p[0] if a * 2 ** p[0] < b * 2 ** p[1] else b * 2 ** p[1],
+    "mul": lambda p, a, b: sum([a] * b) if b > 0 else -sum([a] * -b),
+    "lookup": lambda p, a: p[1 + a + 8],
     "keep": lambda p, a: wrap(int(a // 2 ** p[0]), bool(p[1]), p[2]),
     "register": lambda p, a: a,
 }
@@ -50,7 +54,7 @@ CASES = [(op, params) for op, many in PARAMS.items() for params in many]
 
 @pytest.mark.parametrize("op,params", CASES, ids=lambda v: str(v))
 def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> None:
-    arity = 2 if op in ("add", "sub", "max", "min") else 1
+    arity = 2 if op in ("add", "sub", "mul", "max", "min") else 1
     for ranges in itertools.product(OPERANDS.values(), repeat=arity):
         rows = list(itertools.product(*(range(lo, hi + 1) for lo, hi in ranges)))
         want = [MEANING[op](params, *row) for row in rows]
@@ -58,7 +62,7 @@ def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> N
         assert got.tolist() == want
         lo, hi = OPS[op].infer(params, *ranges)
         assert lo <= min(want) and max(want) <= hi
-        if op != "keep":
+        if op not in ("keep", "lookup"):
             assert (lo, hi) == (min(want), max(want)), "the range is not tight"
 
 
