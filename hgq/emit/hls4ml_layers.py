@@ -50,6 +50,38 @@ class HGQElementwiseCall(FunctionCallTemplate):
         return f"nnet::{node.get_attr('function')}<{types}>({names});"
 
 
+class HGQConv(Layer):
+    """A convolution; `code` is its C++, which reads the constants as arrays.
+
+    Attributes: shape, function (its name), code (a Source, which hls4ml writes into nnet_code_gen.h).
+    """
+
+    _expected_attributes: ClassVar = [
+        Attribute("shape", value_type=list),
+        Attribute("function", value_type=str),
+        Attribute("code", value_type=Source),
+        WeightAttribute("weight"),
+        WeightAttribute("bias"),
+        TypeAttribute("weight"),
+        TypeAttribute("bias"),
+    ]
+
+    def initialize(self) -> None:
+        self.add_output_variable(list(self.attributes["shape"]))
+        for name, letter in (("weight", "w"), ("bias", "b")):
+            self.add_weights_variable(name=name, var_name=letter + "{index}")
+
+
+class HGQConvCall(FunctionCallTemplate):
+    def __init__(self) -> None:
+        super().__init__(HGQConv, include_header=[])
+
+    def format(self, node: Layer) -> str:
+        params = self._default_function_params(node)
+        params |= {name: node.get_weights(name).name for name in ("weight", "bias")}
+        return "nnet::{function}<{input_t}, {output_t}>({input}, {output}, {weight}, {bias});".format(**params)
+
+
 class HGQAffine(Layer):
     """scale * x + bias by hls4ml's own nnet::normalize, in full precision.
 
@@ -96,9 +128,9 @@ def _templates() -> list[str]:
     return [*get_flow("vivado:apply_templates").optimizers, *get_flow("vitis:apply_templates").optimizers]
 
 
-for _layer in (HGQElementwise, HGQAffine):
+for _layer in (HGQElementwise, HGQConv, HGQAffine):
     register_layer(_layer.__name__, _layer)
-for _template in (HGQElementwiseCall, HGQAffineConfig, HGQAffineCall):
+for _template in (HGQElementwiseCall, HGQConvCall, HGQAffineConfig, HGQAffineCall):
     get_backend("Vivado").register_template(_template)  # Vitis applies the templates of Vivado
 register_flow("hgq:init", get_flow("vivado:init_layers").optimizers)
 register_flow(

@@ -25,6 +25,7 @@ from hgq.emit.hls4ml_planned import (
     extra_name,
     layer_attrs,
 )
+from hgq.emit.hls4ml_windows import plan_conv, plan_pool
 from hgq.errors import ConversionError
 from hgq.ir import Graph, Node
 
@@ -177,6 +178,9 @@ PLANNERS: dict[str, Callable[[Context, Node], list[PlannedLayer]]] = {
     "input": _input,
     "quantize": _quantize,
     "dense": _dense,
+    "conv": plan_conv,
+    "max_pool": plan_pool,
+    "sum_pool": plan_pool,
     "affine": _affine,
     "relu": _relu,
     "reshape": _reshape,

@@ -120,14 +120,20 @@ def _compare(project: Project, node: Node, call: Call) -> list[str]:
         if accumulator != smallest:
             found.append(_difference(node, "type of the accumulator", smallest, accumulator))
         found += _compare_constants(project, node, "kernel", call.arguments[2])
-        if "bias" in node.attrs:
-            found += _compare_constants(project, node, "bias", call.arguments[3])
-        elif any(project.constants[call.arguments[3]].values):
-            found.append(_difference(node, "bias", "none", "not zero"))
+        found += _compare_bias(project, node, call)
+    elif node.op == "conv":  # sums are kept in the type of the result
+        found += _compare_constants(project, node, "kernel", call.arguments[2])
+        found += _compare_bias(project, node, call)
     elif node.op == "affine":
         found += _compare_constants(project, node, "scale", call.arguments[2])
         found += _compare_constants(project, node, "offset", call.arguments[3])
     return found
+
+
+def _compare_bias(project: Project, node: Node, call: Call) -> list[str]:
+    if "bias" in node.attrs:
+        return _compare_constants(project, node, "bias", call.arguments[3])
+    return [_difference(node, "bias", "none", "not zero")] if any(project.constants[call.arguments[3]].values) else []
 
 
 def _compare_casts(node: Node, casts: list[tuple[int, Cast | None] | None]) -> list[str]:
