@@ -34,5 +34,5 @@ def test_a_weight_of_a_convolution_that_differs_is_found(tmp_path: Path) -> None
         place = next(n for n, text in enumerate(numbers) if float(text.strip(" };\n")))
         numbers[place] = f" {-2 * float(numbers[place].strip(' };')) + 64}"
         file.write_text(head + brace + ",".join(numbers))
-    with pytest.raises(VerificationError, match="Conv strided.*kernel"):
+    with pytest.raises(VerificationError, match=r"Conv strided.*kernel"):
         check_types(tmp_path, graph, names)
