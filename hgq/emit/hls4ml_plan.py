@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hgq.emit.hls4ml_elements import ELEMENT_PLANNERS
 from hgq.emit.hls4ml_names import cpp_names
 from hgq.emit.hls4ml_planned import (
     WIDEST,
@@ -184,5 +185,6 @@ PLANNERS: dict[str, Callable[[Context, Node], list[PlannedLayer]]] = {
     "affine": _affine,
     "relu": _relu,
     "reshape": _reshape,
+    **ELEMENT_PLANNERS,
 }
 """IR op -> its hls4ml layers, of which the last one computes the node. An op that is not here is refused."""

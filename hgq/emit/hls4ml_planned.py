@@ -111,13 +111,34 @@ def layer_attrs(context: Context, node: Node, kind: str, **attrs: Any) -> dict[s
     return {"name": context.names[node.name], "class_name": kind, "inputs": inputs, **attrs}
 
 
-def elementwise(context: Context, node: Node, name: str, what: str, values: list[str]) -> PlannedLayer:
-    """A layer whose every element has its own C++ expression, of ``in[n]``, or ``in0[n]``, ``in1[n]`` of several."""
+def elementwise(
+    context: Context,
+    node: Node,
+    name: str,
+    what: str,
+    values: list[str],
+    prefix: str = "hgq",
+    before: list[list[str]] | None = None,
+    static: list[str] | None = None,
+) -> PlannedLayer:
+    """A layer whose every element has its own C++ expression, of ``in[n]``, or ``in0[n]``, ``in1[n]`` of several.
+
+    Args:
+        name: of the hls4ml layer; the function is called ``prefix_name``.
+        before: for each element, the statements that its expression needs before it.
+        static: declarations at the head of the function.
+    """
     comment = re.sub(r"[^ -\[\]-~]", "?", f"{node.origin or node.name}: {what}")  # no backslash: it would join lines
-    function = f"hgq_{name}"
+    function = f"{prefix}_{name}"
     sizes = [math.prod(context.graph[arg].shape) for arg in node.args] or [math.prod(node.shape)]
     inputs = [("in", sizes[0])] if len(sizes) == 1 else [(f"in{n}", size) for n, size in enumerate(sizes)]
-    code = template("hls4ml/elementwise.h.j2").render(comment=comment, function=function, inputs=inputs, values=values)
+    code = template("hls4ml/elementwise.h.j2").render(
+        comment=comment,
+        function=function,
+        inputs=inputs,
+        static=static or [],
+        elements=list(zip(before or [[]] * len(values), values, strict=True)),
+    )
     attrs = layer_attrs(context, node, "HGQElementwise", shape=list(node.shape), function=function)
     attrs["name"] = name
     return PlannedLayer(node, attrs, {"result": container(node)}, code)

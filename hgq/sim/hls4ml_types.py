@@ -16,6 +16,7 @@ import numpy as np
 from hgq.errors import VerificationError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.ir import Graph, Node
+from hgq.sim.hls4ml_elements import compare_lookup, compare_take
 
 _FIXED = r"ap_(u?)fixed<(\d+),(-?\d+)(?:,AP_(\w+),AP_(\w+),0)?>"
 Cast = tuple[FixedType, Rounding, Overflow]
@@ -45,6 +46,7 @@ class Project:
     types: typedef name -> type.
     calls: hls4ml layer -> its call.
     casts: generated function -> for each output element its source element and cast; None where it is 0.
+    bodies: generated function that moves or looks up elements -> its text.
     constants: array name -> constants.
     accumulators: config struct -> name of its accumulator's type.
     """
@@ -52,6 +54,7 @@ class Project:
     types: dict[str, FixedType]
     calls: dict[str, Call]
     casts: dict[str, list[tuple[int, Cast | None] | None]]
+    bodies: dict[str, str]
     constants: dict[str, Constants]
     accumulators: dict[str, str]
 
@@ -76,10 +79,11 @@ def read_project(folder: Path) -> Project:
     casts = {}
     for name, body in re.findall(r"void (hgq_\w+)\([^{]*\{(.*?)^\}", generated, re.MULTILINE | re.DOTALL):
         casts[name] = [_element(n, *line) for n, line in enumerate(re.findall(r"out\[(\d+)\] = (.*);", body))]
+    bodies = dict(re.findall(r"void ((?:take|table)_\w+)\([^{]*\{(.*?)^\}", generated, re.MULTILINE | re.DOTALL))
     parameters = (firmware / "parameters.h").read_text(encoding="utf-8")
     accumulators = dict(re.findall(r"struct (config\w+) [^}]*?typedef (\w+) accum_t;", parameters))
     constants = {path.stem: _constants(path) for path in sorted((firmware / "weights").glob("*.h"))}
-    return Project(types, calls, casts, constants, accumulators)
+    return Project(types, calls, casts, bodies, constants, accumulators)
 
 
 def check_types(folder: Path, graph: Graph, names: Mapping[str, str]) -> None:
@@ -102,6 +106,10 @@ def check_types(folder: Path, graph: Graph, names: Mapping[str, str]) -> None:
             differences.append(_difference(node, "call", "one", "none"))
             continue
         differences += _compare(project, node, call)
+        if node.op in ("take", "lookup"):
+            body = project.bodies.get(call.function, "")
+            found = compare_take(graph, node, body) if node.op == "take" else compare_lookup(node, body)
+            differences += [_difference(node, *difference) for difference in found]
     if differences:
         raise VerificationError("\n".join([f"the hls4ml project {folder} does not match its model:", *differences]))
 
@@ -109,7 +117,8 @@ def check_types(folder: Path, graph: Graph, names: Mapping[str, str]) -> None:
 def _compare(project: Project, node: Node, call: Call) -> list[str]:
     found: list[str] = []
     smallest = node.range.types.cover() or FixedType(False, 1, 0)
-    result = project.types.get(call.types[1])
+    elements = call.function.partition("_")[0] in ("element", "take", "table")  # may read several tensors
+    result = project.types.get(call.types[-1 if elements else 1])
     if result != smallest:
         found.append(_difference(node, "type of the result", smallest, result))
     if node.op == "quantize":
