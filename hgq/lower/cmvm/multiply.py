@@ -37,7 +37,7 @@ def solve(
     """
     levels = depths or [0] * len(lo)
     if not native.fits(matrix, lo, hi, levels):
-        raise ValueError(f"a sum of this matrix needs more than {native.MAX_BITS} bits, which the optimiser cannot hold")
+        raise ValueError(f"a sum of this matrix needs more than {native.MAX_BITS} bits: too wide for the optimiser")
     graph = native.solve(matrix, lo, hi, levels, free or [False] * matrix.shape[1], options)
     graph.check(matrix)
     return graph

@@ -1,4 +1,4 @@
-"""Every output by itself: canonical signed digits and one balanced tree. For effort 0, and for integers of any width."""
+"""Every output by itself: canonical signed digits in a balanced tree. For effort 0, and for integers of any width."""
 
 from __future__ import annotations
 

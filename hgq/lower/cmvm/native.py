@@ -31,8 +31,7 @@ MAX_BITS = 56
 
 class _Options(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("objective", "starts", "decompositions", "tree_tries")),
-        ("iterations", ctypes.c_int64),
+        *((n, ctypes.c_int32) for n in ("objective", "starts", "decompositions", "tree_tries", "search", "passes")),
         ("work", ctypes.c_uint64),
         ("seed", ctypes.c_uint64),
         ("limit", ctypes.c_int32),
@@ -71,9 +70,13 @@ def solve(
     adds, bounds = np.zeros((capacity, 6), np.int32), np.zeros((capacity, 2), np.int64)
     out = np.zeros((outputs, 3), np.int32)
     settings = _settings(options)
-    arrays = (rows, low, high, levels, free_array)
     count = _library().cmvm_solve(
-        inputs, outputs, *map(_pointer, arrays), ctypes.byref(settings), capacity, *map(_pointer, (adds, bounds, out))
+        inputs,
+        outputs,
+        *_pointers(rows, low, high, levels, free_array),
+        ctypes.byref(settings),
+        capacity,
+        *_pointers(adds, bounds, out),
     )
     if count == -1:
         raise ValueError(f"a depth limit of {options.depth_limit} adder levels is below what this matrix needs")
@@ -81,9 +84,9 @@ def solve(
         raise IRError(f"the adder-graph optimiser failed with code {count} on a {inputs}x{outputs} matrix")
     return AdderGraph(
         inputs,
-        tuple(map(tuple, adds[:count].tolist())),
-        tuple(map(tuple, bounds[:count].tolist())),
-        tuple(map(tuple, out.tolist())),
+        tuple((a, b, sa, sb, pa, pb) for a, b, sa, sb, pa, pb in adds[:count].tolist()),
+        tuple((lo, hi) for lo, hi in bounds[:count].tolist()),
+        tuple((ref, shift, sign) for ref, shift, sign in out.tolist()),
     )
 
 
@@ -96,16 +99,17 @@ def _settings(options: Options) -> _Options:
         starts=8 if searching else 4,
         decompositions=5,
         tree_tries=4,
-        iterations=20_000 * longer if searching else 300,
-        work=(200_000_000 if searching else 4_000_000) * longer,
+        search=1,
+        passes=30,
+        work=(150_000_000 * longer) if searching else 0,
         seed=options.seed,
         limit=-1 if options.depth_limit is None else options.depth_limit,
         extra_depth=options.extra_depth,
     )
 
 
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _pointers(*arrays: np.ndarray) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(array.ctypes.data) for array in arrays]
 
 
 @functools.cache
@@ -113,7 +117,11 @@ def _library() -> ctypes.CDLL:
     shipped = Path(__file__).parent / BUILT
     library = ctypes.CDLL(str(shipped if shipped.exists() else _cached()))
     library.cmvm_solve.argtypes = [
-        *[ctypes.c_int32] * 2, *[ctypes.c_void_p] * 5, ctypes.POINTER(_Options), ctypes.c_int32, *[ctypes.c_void_p] * 3
+        *[ctypes.c_int32] * 2,
+        *[ctypes.c_void_p] * 5,
+        ctypes.POINTER(_Options),
+        ctypes.c_int32,
+        *[ctypes.c_void_p] * 3,
     ]
     library.cmvm_solve.restype = ctypes.c_int32
     return library
@@ -152,10 +160,10 @@ def build(target: Path) -> None:
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     if not compiler or shutil.which(compiler[0]) is None:
         raise ToolError(
-            "the adder-graph optimiser is C++ that this installation from source has not compiled yet, and there is no "
-            f"C++ compiler: '{compiler[0] if compiler else ''}' is not on the PATH",
-            fix="install g++ (sudo apt-get install g++), or name another compiler in CXX, or install a wheel of hgq-fpga "
-            "for this platform, which holds the compiled code",
+            "the adder-graph optimiser is C++ that this installation from source has not compiled yet, and there is "
+            f"no C++ compiler: '{compiler[0] if compiler else ''}' is not on the PATH",
+            fix="install g++ (sudo apt-get install g++), or name another compiler in CXX, or install a wheel of "
+            "hgq-fpga for this platform, which holds the compiled code",
         )
     handle, name = tempfile.mkstemp(suffix=".so", dir=target.parent)
     os.close(handle)

@@ -45,6 +45,8 @@ public:
         return slots_[k];
     }
 
+    void prefetch(u64 key) const { __builtin_prefetch(&slots_[std::size_t((key * 0x9E3779B97F4A7C15ull) >> (64 - bits_))]); }
+
     const std::vector<Slot>& slots() const { return slots_; }
 
 private:
@@ -75,26 +77,35 @@ struct Queued {
     float score;
     int count;
     u64 key;
-    bool operator<(const Queued& o) const { return score < o.score || (score == o.score && key > o.key); }
 };
 
 class Queue {  // highest score first; equal scores by key, so that the order never depends on memory
 public:
+    explicit Queue(bool newest_first = false) : newest_first_(newest_first) {}
+
     void push(Queued q) {
         heap_.push_back(q);
-        std::push_heap(heap_.begin(), heap_.end());
+        std::push_heap(heap_.begin(), heap_.end(), order());
     }
     Queued pop() {
-        std::pop_heap(heap_.begin(), heap_.end());
+        std::pop_heap(heap_.begin(), heap_.end(), order());
         Queued q = heap_.back();
         heap_.pop_back();
         return q;
     }
     bool empty() const { return heap_.empty(); }
     const Queued& top() const { return heap_.front(); }
-    std::size_t size() const { return heap_.size(); }
 
 private:
+    struct Order {
+        bool newest_first;
+        bool operator()(const Queued& x, const Queued& y) const {
+            return x.score < y.score || (x.score == y.score && (x.key < y.key) == newest_first && x.key != y.key);
+        }
+    };
+    Order order() const { return {newest_first_}; }
+
+    bool newest_first_;
     std::vector<Queued> heap_;
 };
 

@@ -12,8 +12,9 @@ struct Options {
     int starts = 1;          // scoring settings tried
     int decompositions = 0;  // spanning trees tried
     int tree_tries = 1;      // tree settings tried for each row
-    i64 iterations = 0;      // steps of the search
-    u64 work = 0;            // no new start and no new step after so many elementary steps; 0: no such limit
+    int search = 0;          // whether to search after the starts
+    int passes = 10;         // tenths: no new start or step once so many times the work of the first start is done,
+    u64 work = 0;            // and this many elementary steps of some 10 ns
     u64 seed = 1;
 };
 
@@ -30,8 +31,8 @@ private:
 
 inline const std::vector<Setting>& settings() {
     static const std::vector<Setting> list = {
-        {1, 1, 0, 0, 0, 0},       {1, 1, 2, 0, 0, 0}, {1, 0.5f, 0, 0, 0, 0},   {1, 1, 0, 0, 0.3f, 0},
-        {0.7f, 1, 0, 0, 0, 0},    {1, 1, 8, 0, 0, 0}, {1, 1, 0, 0.3f, 0, 7},   {1, 1.5f, 0, 0, 0, 0},
+        {1, 1, 0, 0, 0, 0, false},     {1, 1, 0, 0, 0, 0, true}, {1, 1, 0, 0, 0.1f, 0, true}, {1, 0.5f, 0, 0, 0, 0, false},
+        {1, 1, 2, 0, 0, 0, false},     {1, 1, 0, 0.1f, 0, 7, false}, {0.7f, 1, 0, 0, 0, 0, true}, {1, 1, 8, 0, 0, 0, true},
     };
     return list;
 }
@@ -52,30 +53,48 @@ public:
     bool run(Result& result) {
         starts();
         if (!start_) return false;
-        if (options_.iterations) improve();
+        if (options_.search) improve();
         result = std::move(best_);
         return true;
     }
 
 private:
+    static constexpr float kHot = 6;
+
+    // Plain first, then sums of differences, the most digits saved first; then other scorings of whichever was best.
     void starts() {
-        std::vector<Start> list;
-        list.push_back(plain_start(problem_, rows_, digits_));
+        struct Plan {
+            i64 digits;
+            std::vector<Link> link;
+            int tighter;
+        };
+        std::vector<Plan> plans;
         int levels[] = {2, 3, 4, 5, 1 << 20};
-        i64 last = -1;
         for (int k = 0; k < std::min(options_.decompositions, 5); ++k) {
-            std::vector<Link> link = spanning_tree(rows_, levels[k]);
-            i64 digits = 0;
-            for (const Link& l : link) digits += l.digits;
-            if (link.empty() || digits == last) continue;
-            last = digits;
-            for (int tighter = 0; tighter < 2; ++tighter) list.push_back(tree_start(problem_, link, tighter, digits_));
+            Plan plan{0, spanning_tree(rows_, levels[k]), 0};
+            for (const Link& l : plan.link) plan.digits += l.digits + (l.parent < 0 ? 0 : l.level);
+            if (plan.link.empty() || (!plans.empty() && plan.digits == plans.back().digits)) continue;
+            plans.push_back(plan);
         }
-        int best_kind = 0;
-        for (std::size_t k = 0; k < list.size(); ++k) {
-            if (try_start(list[k], 0)) best_kind = int(k);
+        std::stable_sort(plans.begin(), plans.end(), [](const Plan& x, const Plan& y) { return x.digits < y.digits; });
+        for (int tighter = 0, n = int(plans.size()); tighter < 2; ++tighter) {
+            for (int k = 0; k < n && !tighter; ++k) {
+                Plan plan = plans[std::size_t(k)];
+                plan.tighter = 1;
+                plans.push_back(plan);
+            }
         }
-        for (int s = 1; s < std::min(options_.starts, int(settings().size())); ++s) try_start(list[std::size_t(best_kind)], s);
+        auto make = [&](int k) {
+            return k < 0 ? plain_start(problem_, rows_, digits_)
+                         : tree_start(problem_, plans[std::size_t(k)].link, plans[std::size_t(k)].tighter, digits_);
+        };
+        int kind = -1;
+        for (int k = -1; k < int(plans.size()) && !(start_ && spent()); ++k) {
+            if (try_start(make(k), 0)) kind = k;
+        }
+        if (!start_ || spent()) return;
+        const Start again = make(kind);
+        for (int s = 1; s < std::min(options_.starts, int(settings().size())); ++s) try_start(again, s);
     }
 
     bool try_start(const Start& start, int setting) {
@@ -91,13 +110,14 @@ private:
         i64 cost = evaluate(state, trees, copy->row);
         work_ += state.work;
         state.work = 0;
+        if (!start_) budget_ = std::max(work_ * u64(options_.passes) / 10, options_.work);
         if (start_ && cost >= cost_) return false;
         start_ = std::move(copy), trees_ = std::move(trees), cost_ = best_cost_ = cost;
         best_ = graph_.result();
         return true;
     }
 
-    bool spent() const { return options_.work && work_ > options_.work; }
+    bool spent() const { return work_ > budget_; }
 
     Tree plant(Trees& builder, int r, u64 seed, int first, int tries) {
         builder.prepare(r);
@@ -118,28 +138,30 @@ private:
         return graph_.choose_signs_and_cost(options_.objective);
     }
 
-    // Simulated annealing; the temperature falls linearly to 0. In LUTs, as steps are local: the size does not matter.
+    // Simulated annealing. The temperature is in LUTs, as steps are local: the size of the matrix does not matter. It
+    // falls to 0 over the budget, and starts lower where the budget is for few steps a node.
     void improve() {
         State& state = start_->state;
         Trees builder(state);
-        float hot = options_.objective == Objective::kAdders ? 0.5f * float(1 << 20) : 6.f;
         u64 begin = work_;
         std::vector<std::pair<int, Tree>> old;
-        for (i64 step = 0; step < options_.iterations && !spent(); ++step) {
-            float done = float(step) / float(options_.iterations);
-            if (options_.work) done = std::max(done, float(work_ - begin) / float(options_.work - begin));
+        for (i64 step = 0; !spent() && !state.order.empty(); ++step) {
+            float done = step ? float(work_ - begin) / float(budget_ - begin) : 0;
+            float a_node = step ? float(step) / done / float(state.order.size()) : 0;
+            float hot = kHot * std::min(1.f, a_node / 20) * (1 - done);
+            if (options_.objective == Objective::kAdders) hot *= float(1 << 20) / 12;
             state.use(some_setting());
             state.begin();
             state.kill(victims(state));
             state.greedy();
-            old.clear();
+                old.clear();
             for (int r : state.changed) {
                 Tree tree = plant(builder, r, random_.next(), random_.below(4), 2);
                 std::swap(tree, trees_[std::size_t(r)]);
                 old.emplace_back(r, std::move(tree));
             }
             i64 cost = evaluate(state, trees_, start_->row);
-            float allowed = -hot * (1 - done) * std::log(1e-6f + random_.real());
+            float allowed = -hot * std::log(1e-6f + random_.real());
             if (float(cost - cost_) <= allowed) {
                 cost_ = cost;
                 state.commit();
@@ -203,7 +225,7 @@ private:
     std::vector<Tree> trees_;
     i64 cost_ = 0, best_cost_ = 0;
     Result best_;
-    u64 work_ = 0;
+    u64 work_ = 0, budget_ = 0;
 };
 
 }  // namespace cmvm

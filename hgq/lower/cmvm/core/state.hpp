@@ -66,6 +66,7 @@ struct Signal {
 struct Setting {  // how patterns are scored
     float count_power = 1, overlap_power = 1, overlap_add = 0, noise = 0, depth_penalty = 0;
     u64 seed = 0;
+    bool newest_first = false;  // among equal scores
 };
 
 inline u64 mix(u64 x) {
@@ -123,6 +124,7 @@ public:
 
     void use(const Setting& s) {
         setting_ = s;
+        queue_ = Queue(s.newest_first);
         for (int n = 0; n < 130; ++n) {
             float v = n > 1 ? float(n) : 1.f;
             overlap_score_[std::size_t(n)] = std::pow(float(n) + s.overlap_add, s.overlap_power);
@@ -131,7 +133,6 @@ public:
     }
 
     void queue_all() {
-        queue_ = Queue();
         std::vector<Slot> ready;
         for (const Slot& s : counts_.slots()) {
             if (s.key && s.count >= 2) ready.push_back(s);
@@ -277,10 +278,18 @@ private:
         queue_.push({score(Pattern(slot.key), slot.count, slot.key), slot.count, slot.key});
     }
 
-    void bump(u64 key, int by) {
-        Slot& slot = counts_.at(key);
-        slot.count += by;
-        if (by > 0 && queueing_ && slot.count >= 2 && slot.count > slot.queued) enqueue(slot);
+    void bump(u64 key, int by) {  // takes effect at `flush`, by when the memory has been fetched
+        counts_.prefetch(key);
+        pending_.push_back({key, by});
+    }
+
+    void flush() {
+        for (auto& [key, by] : pending_) {
+            Slot& slot = counts_.at(key);
+            slot.count += by;
+            if (by > 0 && queueing_ && slot.count >= 2 && slot.count > slot.queued) enqueue(slot);
+        }
+        pending_.clear();
     }
 
     void count_pair(int u, const Coef& cu, int v, const Coef& cv, int by) {
@@ -318,6 +327,7 @@ private:
             }
             count_own(id, now, 1);
         }
+        flush();
         row.slack += i64(old.digits - now.digits) * (i64(1) << signals[std::size_t(id)].depth);
         std::vector<int>& column = columns_[std::size_t(id)];
         if (!now.value) {
@@ -421,6 +431,7 @@ private:
     Setting setting_;
     std::array<float, 130> overlap_score_{}, count_score_{};
     std::vector<std::vector<int>> columns_;  // rows in which a signal has a coefficient, ascending
+    std::vector<std::pair<u64, int>> pending_;
     std::vector<int> free_, saved_order_;
     std::vector<Change> log_;
     int first_node_ = 0;
