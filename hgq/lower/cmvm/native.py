@@ -32,8 +32,7 @@ MAX_BITS = 56
 class _Options(ctypes.Structure):
     _fields_ = (
         *((n, ctypes.c_int32) for n in ("objective", "starts", "decompositions", "tree_tries", "search", "passes")),
-        ("work", ctypes.c_uint64),
-        ("seed", ctypes.c_uint64),
+        *((n, ctypes.c_uint64) for n in ("ceiling", "work", "seed")),
         ("limit", ctypes.c_int32),
         ("extra_depth", ctypes.c_int32),
     )
@@ -91,17 +90,18 @@ def solve(
 
 
 def _settings(options: Options) -> _Options:
-    """Work is counted in elementary steps of about 10 ns, so that a limit means the same graph on every machine."""
-    longer = 4 ** max(options.effort - 2, 0)
+    """Work is counted in elementary steps of some 50 ns: a limit means the same graph on every machine."""
     searching = options.effort >= 2
+    steps = 30_000_000 * 4 ** max(options.effort - 2, 0)
     return _Options(
         objective=int(options.objective),
         starts=8 if searching else 4,
         decompositions=5,
         tree_tries=4,
         search=1,
-        passes=30,
-        work=(150_000_000 * longer) if searching else 0,
+        passes=300 if searching else 30,
+        ceiling=8 * steps if searching else 20_000_000,
+        work=steps if searching else 0,
         seed=options.seed,
         limit=-1 if options.depth_limit is None else options.depth_limit,
         extra_depth=options.extra_depth,

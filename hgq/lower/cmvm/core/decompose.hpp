@@ -65,25 +65,27 @@ struct Link {  // output = difference + sign * parent; parent -1: the output its
     i64 digits = 0;
 };
 
-// A cheapest tree over the outputs and 0 (Prim), no deeper than `levels`. Empty where it does not save digits.
+inline i64 digit_sum(const std::vector<i64>& v) {
+    i64 sum = 0;
+    for (i64 c : v) sum += weight(c);
+    return sum;
+}
+
+// A cheapest tree over the outputs and 0 (Prim), no deeper than `levels`.
 inline std::vector<Link> spanning_tree(const Rows& rows, int levels) {
     std::size_t n = rows.forms.size();
     std::vector<Link> link(n);
     std::vector<char> in(n, 0);
-    auto digits = [](const std::vector<i64>& v) {
-        i64 sum = 0;
-        for (i64 c : v) sum += weight(c);
-        return sum;
-    };
-    i64 before = 0, after = 0;
-    for (std::size_t r = 0; r < n; ++r) link[r].difference = rows.forms[r], before += link[r].digits = digits(rows.forms[r]);
+    for (std::size_t r = 0; r < n; ++r) {
+        link[r].difference = rows.forms[r];
+        link[r].digits = digit_sum(rows.forms[r]);
+    }
     for (std::size_t step = 0; step < n; ++step) {
         std::size_t next = n;
         for (std::size_t r = 0; r < n; ++r) {
             if (!in[r] && (next == n || link[r].digits < link[next].digits)) next = r;
         }
         in[next] = 1;
-        after += link[next].digits + (link[next].parent >= 0 ? link[next].level : 0);
         if (link[next].level >= levels) continue;
         for (std::size_t r = 0; r < n; ++r) {
             if (in[r]) continue;
@@ -100,7 +102,6 @@ inline std::vector<Link> spanning_tree(const Rows& rows, int levels) {
             }
         }
     }
-    if (after >= before) link.clear();
     return link;
 }
 

@@ -13,8 +13,10 @@ struct Options {
     int decompositions = 0;  // spanning trees tried
     int tree_tries = 1;      // tree settings tried for each row
     int search = 0;          // whether to search after the starts
-    int passes = 10;         // tenths: no new start or step once so many times the work of the first start is done,
-    u64 work = 0;            // and this many elementary steps of some 10 ns
+    // No new start or step once the work of this many tenths of the first start is done, or `ceiling` elementary steps
+    // (of some 50 ns); but not before `work` steps.
+    int passes = 10;
+    u64 ceiling = ~u64(0), work = 0;
     u64 seed = 1;
 };
 
@@ -61,40 +63,39 @@ public:
 private:
     static constexpr float kHot = 6;
 
-    // Plain first, then sums of differences, the most digits saved first; then other scorings of whichever was best.
+    struct Plan {  // a start: the rows as they are (no links), or sums of differences
+        std::vector<Link> link;
+        i64 digits;
+        int tighter;
+    };
+
+    // The plan with the fewest digits first; then other scorings of whichever was best.
     void starts() {
-        struct Plan {
-            i64 digits;
-            std::vector<Link> link;
-            int tighter;
-        };
         std::vector<Plan> plans;
-        int levels[] = {2, 3, 4, 5, 1 << 20};
-        for (int k = 0; k < std::min(options_.decompositions, 5); ++k) {
-            Plan plan{0, spanning_tree(rows_, levels[k]), 0};
+        i64 plain = 0;
+        for (auto& form : rows_.forms) plain += digit_sum(form);
+        for (int k = 0, levels[] = {4, 5, 3, 1 << 20, 2}; k < std::min(options_.decompositions, 5); ++k) {
+            Plan plan{spanning_tree(rows_, levels[k]), 0, 1};
             for (const Link& l : plan.link) plan.digits += l.digits + (l.parent < 0 ? 0 : l.level);
-            if (plan.link.empty() || (!plans.empty() && plan.digits == plans.back().digits)) continue;
-            plans.push_back(plan);
+            bool known = std::any_of(plans.begin(), plans.end(), [&](const Plan& p) { return p.digits == plan.digits; });
+            if (plan.digits * 100 < plain * 92 && !known) plans.push_back(plan);
         }
         std::stable_sort(plans.begin(), plans.end(), [](const Plan& x, const Plan& y) { return x.digits < y.digits; });
-        for (int tighter = 0, n = int(plans.size()); tighter < 2; ++tighter) {
-            for (int k = 0; k < n && !tighter; ++k) {
-                Plan plan = plans[std::size_t(k)];
-                plan.tighter = 1;
-                plans.push_back(plan);
-            }
-        }
-        auto make = [&](int k) {
-            return k < 0 ? plain_start(problem_, rows_, digits_)
-                         : tree_start(problem_, plans[std::size_t(k)].link, plans[std::size_t(k)].tighter, digits_);
-        };
-        int kind = -1;
-        for (int k = -1; k < int(plans.size()) && !(start_ && spent()); ++k) {
-            if (try_start(make(k), 0)) kind = k;
+        for (std::size_t k = 0, n = plans.size(); k < n; ++k) plans.push_back({plans[k].link, plans[k].digits, 0});
+        plans.insert(plans.begin() + (plans.empty() || plans[0].digits * 100 > plain * 85 ? 0 : std::ptrdiff_t(plans.size())),
+                     Plan{{}, plain, 0});
+        std::size_t kind = 0;
+        for (std::size_t k = 0; k < plans.size() && !(start_ && spent()); ++k) {
+            if (try_start(made(plans[k]), 0)) kind = k;
         }
         if (!start_ || spent()) return;
-        const Start again = make(kind);
+        const Start again = made(plans[kind]);
         for (int s = 1; s < std::min(options_.starts, int(settings().size())); ++s) try_start(again, s);
+    }
+
+    Start made(const Plan& plan) {
+        return plan.link.empty() ? plain_start(problem_, rows_, digits_)
+                                 : tree_start(problem_, plan.link, plan.tighter, digits_);
     }
 
     bool try_start(const Start& start, int setting) {
@@ -110,7 +111,10 @@ private:
         i64 cost = evaluate(state, trees, copy->row);
         work_ += state.work;
         state.work = 0;
-        if (!start_) budget_ = std::max(work_ * u64(options_.passes) / 10, options_.work);
+        if (!start_) {
+            u64 pass = start.row.size() < state.rows.size() ? 2 * work_ : work_;  // differences: less work for the same
+            budget_ = std::max(std::min(pass * u64(options_.passes) / 10, options_.ceiling), options_.work);
+        }
         if (start_ && cost >= cost_) return false;
         start_ = std::move(copy), trees_ = std::move(trees), cost_ = best_cost_ = cost;
         best_ = graph_.result();
