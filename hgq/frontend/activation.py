@@ -1,12 +1,15 @@
-"""QActivation, and Keras' own ReLU."""
+"""QActivation, and Keras' own rectifiers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import numpy as np
 
 from hgq.frontend.context import Context, Unconvertible, Value
+from hgq.frontend.merge import between, constant_values, limited, scaled
+from hgq.frontend.operation import leaky_relu
 
 
 def finish(context: Context, layer: Any, y: Value) -> Value:
@@ -19,23 +22,54 @@ def finish(context: Context, layer: Any, y: Value) -> Value:
 
 
 def q_activation(context: Context, layer: Any, x: Value) -> Value:
+    if layer.input_quantizer is None and layer.activation_name == "linear":
+        return context.quantize("out", x, layer.output_quantizer)  # makes the port where it reads an input
     return finish(context, layer, context.quantize("in", x, layer.input_quantizer))
 
 
 def relu(context: Context, layer: Any, x: Value) -> Value:
-    """keras.layers.ReLU without its options."""
-    for name, plain in (("max_value", None), ("negative_slope", 0.0), ("threshold", 0.0)):
-        value = getattr(layer, name)
-        if value != plain:
-            raise Unconvertible(f"{name}={value} is not supported, only {name}={plain}", f"leave {name} out")
-    return context.add("relu", "relu", x)
+    """keras.layers.ReLU, with an exact max_value or negative_slope."""
+    if layer.threshold != 0:
+        raise Unconvertible(f"threshold={layer.threshold} is not supported, only threshold=0", "leave threshold out")
+    if layer.max_value is None:
+        return leaky_relu(context, x, float(layer.negative_slope))
+    if layer.negative_slope != 0:
+        raise Unconvertible(
+            f"negative_slope={layer.negative_slope} together with max_value={layer.max_value} is not supported",
+            "leave one of them out",
+        )
+    return limited(context, x, 0.0, float(constant_values(float(layer.max_value), 0)))
+
+
+def leaky(context: Context, layer: Any, x: Value) -> Value:
+    """keras.layers.LeakyReLU with a slope that is exact."""
+    return leaky_relu(context, x, float(layer.negative_slope))
+
+
+def prelu(context: Context, layer: Any, x: Value) -> Value:
+    """keras.layers.PReLU whose slopes are exact and lie in 0 to 1."""
+    slopes = np.broadcast_to(constant_values(layer.alpha, len(context.shape(x))), context.shape(x))
+    if not ((slopes >= 0) & (slopes <= 1)).all():
+        raise Unconvertible(f"a slope is {slopes.min()} or {slopes.max()}; 0 to 1 is supported", "constrain alpha")
+    return between(context, "maximum", x, scaled(context, x, slopes, np.zeros(slopes.shape)))
+
+
+PLAIN = {
+    "linear": lambda context, x: x,
+    "relu": lambda context, x: context.add("relu", "relu", x),
+    "relu6": lambda context, x: limited(context, x, 0.0, 6.0),
+    "hard_tanh": lambda context, x: limited(context, x, -1.0, 1.0),
+}
+"""Activations of Keras that are exact without a table."""
 
 
 def activation(context: Context, layer: Any, x: Value) -> Value:
-    """keras.layers.Activation of relu or linear."""
-    if layer.activation is keras.activations.linear:
-        return x
-    if layer.activation is keras.activations.relu:
-        return context.add("relu", "relu", x)
+    """keras.layers.Activation of what needs no table."""
+    for name, make in PLAIN.items():
+        if layer.activation is getattr(keras.activations, name):
+            return make(context, x)
     name = keras.activations.serialize(layer.activation)
-    raise Unconvertible(f"activation={name!r} is not supported", "use 'relu' or 'linear'")
+    raise Unconvertible(
+        f"activation={name!r} is not supported, only {', '.join(PLAIN)}",
+        f"use hgq.layers.QFunction({name!r}), a table with learned types, or one of 'relu' or 'linear'",
+    )

@@ -20,12 +20,16 @@ class Unconvertible(Exception):
         super().__init__(what)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RawInput:
-    """A model input that nothing has quantised yet; `shape` is what reshapes have made of it."""
+    """A model input that nothing has quantised yet; `shape` is what reshapes have made of it.
+
+    index: for each element its place in the input, -1 for 0, once it has been rearranged.
+    """
 
     name: str
     shape: tuple[int, ...]
+    index: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,13 @@ class Context:
         self.problems.append(problem(kind, name, what, fix))
 
     def add(self, suffix: str, op: str, *args: Value, **attrs: Any) -> Tensor:
-        """A node called ``origin.suffix``."""
+        """A node called ``origin.suffix``, with a number where that name is taken."""
         nodes = [self.quantised(arg).node for arg in args]
-        return Tensor(self.builder.add(f"{self.origin}.{suffix}", op, *nodes, origin=self.origin, **attrs))
+        name, count = f"{self.origin}.{suffix}", 1
+        while name in self.builder:
+            count += 1
+            name = f"{self.origin}.{suffix}{count}"
+        return Tensor(self.builder.add(name, op, *nodes, origin=self.origin, **attrs))
 
     def shape(self, value: Value) -> tuple[int, ...]:
         return value.shape if isinstance(value, RawInput) else self.builder[value.node].shape
@@ -69,8 +77,32 @@ class Context:
         if self.shape(value) == shape:
             return value
         if isinstance(value, RawInput):
-            return RawInput(value.name, shape)
+            return RawInput(value.name, shape, None if value.index is None else value.index.reshape(shape))
         return self.add("reshape", "reshape", value, shape=shape)
+
+    def take(self, index: np.ndarray, *values: Value) -> Value:
+        """Elements of tensors at the places `index`, counted through all of them; -1 is the constant 0."""
+        size = sum(int(np.prod(self.shape(value), dtype=np.int64)) for value in values)
+        if len(values) == 1 and np.array_equal(index.ravel(), np.arange(size)):
+            return self.reshape(values[0], index.shape)
+        first = values[0]
+        if len(values) == 1 and isinstance(first, RawInput) and self.input_type is None:
+            before = np.arange(size) if first.index is None else first.index.ravel()
+            return RawInput(first.name, index.shape, np.where(index < 0, -1, before[index]))
+        return self.add("take", "take", *values, index=index)
+
+    def is_quantised(self, value: Value) -> bool:
+        """Whether every element comes from a quantizer, a table or a port, through nothing that widens it."""
+        if isinstance(value, RawInput):
+            return self.input_type is not None
+        todo = [value.node]
+        while todo:
+            node = self.builder[todo.pop()]
+            if node.op in ("reshape", "take", "relu", "clip", "scale", "maximum", "minimum", "max", "min", "max_pool"):
+                todo += node.args
+            elif node.op not in ("quantize", "lookup", "input"):
+                return False
+        return True
 
     def quantised(self, value: Value) -> Tensor:
         """`value` as a node; a raw input becomes one only where the user states the port's type."""
@@ -82,7 +114,11 @@ class Context:
                 "put a quantised layer or QActivation in front, or state the port's type with input_type='s16f8'",
             )
         types = FixedArray.full(self.shapes[value.name], self.input_type)
-        return self._port(value, types, Rounding.RND, Overflow.SAT)
+        whole = RawInput(value.name, self.shapes[value.name])
+        port = self._port(whole, types, Rounding.RND, Overflow.SAT)
+        if value.index is not None:
+            return self._rearranged(port, value)
+        return self._shaped(port, value)
 
     def quantize(self, suffix: str, value: Value, quantizer: Any) -> Tensor:
         """`value` through a quantizer object of hgq.quantizers, or as it is where that is None.
@@ -103,7 +139,7 @@ class Context:
         return self.add(suffix, "quantize", value, types=types, rounding=rounding, overflow=overflow)
 
     def _port(self, value: RawInput, types: FixedArray, rounding: Rounding, overflow: Overflow) -> Tensor:
-        at_port = types.reshape(self.shapes[value.name])
+        at_port = types.reshape(self.shapes[value.name]) if value.index is None else self._placed(value, types)
         if value.name in self._ports:
             known, *how, first = self._ports[value.name]
             if not (known == at_port and how == [rounding, overflow]):
@@ -117,8 +153,33 @@ class Context:
             self.builder.add(
                 value.name, "input", origin=value.name, types=at_port, rounding=rounding, overflow=overflow
             )
-        if value.shape == at_port.shape:
-            return Tensor(value.name)
+        port = Tensor(value.name)
+        return self._shaped(port, value) if value.index is None else self._rearranged(port, value)
+
+    def _placed(self, value: RawInput, types: FixedArray) -> FixedArray:
+        """The types of the port whose elements `value` rearranges; what nothing reads has no bits."""
+        index = value.index.ravel()  # type: ignore[union-attr]
+        used = index >= 0
+        shape = self.shapes[value.name]
+        parts = []
+        for part in (types.signed, types.width, types.frac):
+            whole = np.zeros(int(np.prod(shape, dtype=np.int64)), part.dtype)
+            whole[index[used]] = part.ravel()[used]
+            if not (whole[index[used]] == part.ravel()[used]).all():
+                raise Unconvertible(
+                    f"it quantises an element of the model input '{value.name}' in several ways, after it was repeated",
+                    "quantise the input with a QActivation before it is repeated",
+                )
+            parts.append(whole.reshape(shape))
+        return FixedArray(*parts)
+
+    def _rearranged(self, port: Tensor, value: RawInput) -> Tensor:
+        return self.add("take", "take", port, index=value.index)
+
+    def _shaped(self, port: Tensor, value: RawInput) -> Tensor:
+        """The port under the shape that reshapes have given it."""
+        if value.shape == self.builder[port.node].shape:
+            return port
         name = f"{value.name}.{'x'.join(map(str, value.shape))}"
         if name not in self.builder:
             self.builder.add(name, "reshape", value.name, origin=value.name, shape=value.shape)

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from hgq.errors import ConversionError
 from hgq.fixed import FixedType
-from hgq.frontend import activation, norm, structure
+from hgq.frontend import activation, merge, norm, structure
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
+from hgq.frontend.operation import OPERATIONS
 from hgq.ir.check import check
 from hgq.ir.graph import Graph
 from hgq.layers import QActivation, QDense, QDenseBatchNorm
 
-HANDLERS: dict[type, Callable[[Context, Any, Value], Value]] = {
+HANDLERS: dict[type, Callable[..., Value]] = {
     QDense: dense,
     QDenseBatchNorm: dense,
     QActivation: activation.q_activation,
     keras.layers.ReLU: activation.relu,
+    keras.layers.LeakyReLU: activation.leaky,
+    keras.layers.PReLU: activation.prelu,
     keras.layers.Activation: activation.activation,
     keras.layers.BatchNormalization: norm.batch_normalization,
     keras.layers.Flatten: structure.flatten,
     keras.layers.Reshape: structure.reshape,
+    keras.layers.Permute: structure.move,
+    keras.layers.RepeatVector: structure.move,
+    keras.layers.ZeroPadding1D: structure.move,
+    keras.layers.ZeroPadding2D: structure.move,
+    keras.layers.Cropping1D: structure.move,
+    keras.layers.Cropping2D: structure.move,
+    keras.layers.UpSampling1D: structure.upsampling,
+    keras.layers.UpSampling2D: structure.upsampling,
+    keras.layers.Add: merge.merge,
+    keras.layers.Subtract: merge.merge,
+    keras.layers.Multiply: merge.merge,
+    keras.layers.Average: merge.merge,
+    keras.layers.Maximum: merge.merge,
+    keras.layers.Minimum: merge.merge,
+    keras.layers.Concatenate: structure.move,
     keras.layers.Dropout: structure.identity,
     keras.layers.GaussianNoise: structure.identity,
     keras.layers.GaussianDropout: structure.identity,
@@ -32,7 +50,18 @@ HANDLERS: dict[type, Callable[[Context, Any, Value], Value]] = {
     keras.layers.SpatialDropout1D: structure.identity,
     keras.layers.ActivityRegularization: structure.identity,
 }
-"""Exact class -> ``handler(context, layer, value read) -> value made``. A subclass may compute something else."""
+"""Exact class -> ``handler(context, layer, *values read) -> value made``. A subclass may compute something else."""
+
+SEVERAL = {
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Multiply,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Concatenate,
+}
+"""Those that are called on a list of tensors."""
 
 INSTEAD = {
     "Dense": "use hgq.layers.QDense, which learns the widths of its weights and inputs",
@@ -60,14 +89,9 @@ def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph
             )
     if context.problems:
         raise ConversionError(context.problems)
-    values: dict[int, Value | None] = {
-        id(t): RawInput(name, shape) for t, (name, shape) in zip(functional.inputs, shapes.items(), strict=True)
-    }
-    for operation, node, call in _calls(functional):
-        values[id(node.output_tensors[0])] = _read(context, operation, node, call, values)
+    raw = [RawInput(name, shape) for name, shape in shapes.items()]
     outputs = []
-    for t in functional.outputs:
-        value = values[id(t)]
+    for value in _walk(context, functional, raw, ""):
         if isinstance(value, RawInput):
             context.report("Model", model.name, f"its output is its input '{value.name}'", "add a quantised layer")
         elif value is not None:
@@ -79,6 +103,9 @@ def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph
         context.report("Input", missing[0], "no layer reads it", "take it out of the model")
         raise ConversionError(context.problems)
     graph = context.builder.graph(*outputs)
+    # Ports stand in the order of the model's inputs, not in that of the layers that read them.
+    nodes = {name: graph[name] for name in shapes} | dict(graph.nodes)
+    graph = Graph(nodes, tuple(shapes), graph.outputs)
     check(graph)
     return graph
 
@@ -126,35 +153,95 @@ def _calls(functional: Any) -> list[tuple[Any, Any, int]]:
     return calls
 
 
-def _read(context: Context, layer: Any, node: Any, call: int, values: dict[int, Value | None]) -> Value | None:
-    """What one call of a layer makes; None if it, or what it reads, cannot be converted."""
-    kind = type(layer).__name__
-    context.origin = layer.name if not call else f"{layer.name}.{call + 1}"
-    handler = HANDLERS.get(type(layer))
-    if handler is None:
-        supported = ", ".join(cls.__name__ for cls in HANDLERS)
-        base = next((cls.__name__ for cls in type(layer).__mro__ if cls in HANDLERS), None)
-        what = f"a subclass of {base} may compute something else" if base else "this layer is not supported"
-        context.report(kind, layer.name, what, INSTEAD.get(kind, f"supported are {supported}"))
-        return None
+def _walk(context: Context, functional: Any, given: Sequence[Value | None], prefix: str) -> list[Value | None]:
+    """What a functional graph makes of its inputs; None for what cannot be converted."""
+    values: dict[int, Value | None] = {id(t): v for t, v in zip(functional.inputs, given, strict=True)}
+    for operation, node, call in _calls(functional):
+        name = prefix + operation.name
+        made = _read(context, operation, node, name if not call else f"{name}.{call + 1}", values)
+        for t, value in zip(node.output_tensors, made, strict=True):
+            values[id(t)] = value
+    return [values[id(t)] for t in functional.outputs]
+
+
+def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int, Value | None]) -> list[Value | None]:
+    """What one call of a layer, an operation or a model inside the model makes; None for what cannot be converted."""
+    kind = type(part).__name__
+    nothing: list[Value | None] = [None] * len(node.output_tensors)
     arguments = [values.get(id(t)) for t in node.input_tensors]
-    if None in arguments:
-        return None
+    inner = isinstance(part, keras.Model)
+    known = inner or (kind in OPERATIONS if _is_operation(part) else type(part) in HANDLERS)
+    if not known:
+        context.report(kind, origin, *_unknown(part, kind))
+        return nothing
+    if any(value is None for value in arguments):
+        return nothing
+    context.origin = origin
     try:
-        _check_call(node)
-        return handler(context, layer, *arguments)  # type: ignore[arg-type]
+        if inner:
+            _check_call(node)
+            return _inside(context, part, arguments, origin)
+        if _is_operation(part):
+            args, kwargs = _symbols(node.arguments.args, values), _symbols(node.arguments.kwargs, values)
+            made = OPERATIONS[kind](context, part, *args, **kwargs)
+        else:
+            _check_call(node)
+            if len(arguments) != 1 and type(part) not in SEVERAL:
+                raise Unconvertible(f"it is called on {len(arguments)} tensors", "call it on one")
+            made = HANDLERS[type(part)](context, part, *arguments)
+        return made if isinstance(made, list) else [made]
     except Unconvertible as reason:
-        context.report(kind, layer.name, reason.what, reason.fix)
+        context.report(kind, origin, reason.what, reason.fix)
     except ValueError as reason:  # a layer's own complaint, such as weights that are NaN; it names the layer
         context.problems.append(f"  - {reason}")
-    return None
+    return nothing
+
+
+def _is_operation(part: Any) -> bool:
+    """Whether this is a function of keras.ops; those classes are not exported, so their home must do."""
+    return type(part).__module__.startswith("keras.src.ops.")
+
+
+def _unknown(part: Any, kind: str) -> tuple[str, str]:
+    if _is_operation(part):
+        return f"keras.ops has no form in hardware for {kind} yet", f"supported are {', '.join(OPERATIONS)}"
+    supported = ", ".join(cls.__name__ for cls in HANDLERS)
+    base = next((cls.__name__ for cls in type(part).__mro__ if cls in HANDLERS), None)
+    what = f"a subclass of {base} may compute something else" if base else "this layer is not supported"
+    return what, INSTEAD.get(kind, f"supported are {supported}")
+
+
+def _inside(context: Context, model: Any, given: list[Any], origin: str) -> list[Value | None]:
+    """A model as a layer of another; its layers are called ``model/layer``."""
+    functional = functional_of(model)
+    shapes = [tuple(t.shape[1:]) for t in functional.inputs]
+    if [context.shape(value) for value in given] != shapes:
+        raise Unconvertible(
+            f"it is called on tensors of shapes {[context.shape(v) for v in given]}, and made for {shapes}",
+            "call it with what its inputs say, in their order",
+        )
+    return _walk(context, functional, given, f"{origin}/")
+
+
+def _symbols(arguments: Any, values: dict[int, Value | None]) -> Any:
+    """The arguments of a call with our values in place of Keras' tensors."""
+    if isinstance(arguments, keras.KerasTensor):
+        return values[id(arguments)]
+    if isinstance(arguments, list | tuple):
+        return type(arguments)(_symbols(one, values) for one in arguments)
+    if isinstance(arguments, dict):
+        return {name: _symbols(one, values) for name, one in arguments.items()}
+    return arguments
+
+
+def _says(argument: Any) -> bool:
+    """Whether an argument is there: Keras passes ``mask=[None, None]`` where nothing is masked."""
+    return argument is not None and not (isinstance(argument, list | tuple) and all(a is None for a in argument))
 
 
 def _check_call(node: Any) -> None:
     """Only ``layer(x)``: further arguments could change what the layer does."""
-    if len(node.input_tensors) != 1:
-        raise Unconvertible(f"it is called on {len(node.input_tensors)} tensors", "call it on one")
-    extra = {name: value for name, value in node.arguments.kwargs.items() if value is not None}
+    extra = {name: value for name, value in node.arguments.kwargs.items() if _says(value)}
     if len(node.arguments.args) > 1 or set(extra) - {"training", "mask"}:
         raise Unconvertible(f"it is called with further arguments {sorted(extra)}", "call it as layer(x)")
     if extra.get("training"):

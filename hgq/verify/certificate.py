@@ -54,6 +54,8 @@ def float32_certificate(graph: Graph) -> Certificate:
 def _bits(graph: Graph, node: Node) -> int:
     if node.op == "dense":
         return _dense_bits(graph, node)
+    if node.op in ("add", "sub", "sum"):
+        return _sum_bits(graph, node)
     own = _span(node.range.magnitude)
     if node.op == "affine":
         # x * scale + offset, where the offset may be added in two steps: one bit more.
@@ -62,6 +64,18 @@ def _bits(graph: Graph, node: Node) -> int:
         # Scaling by a power of two, floor, the difference to it, and one more LSB: none needs more bits than came in.
         return max(own, _span(graph[node.args[0]].range.magnitude))
     return own
+
+
+def _sum_bits(graph: Graph, node: Node) -> int:
+    """All magnitudes together, in LSBs of the finest: no partial sum is larger."""
+    terms = [graph[arg].range for arg in node.args]
+    parts = [(r.magnitude, r.frac, r.zero) for r in terms]
+    if node.op == "sum":
+        parts = [tuple(np.moveaxis(a, -1, 0)) for a in parts[0]]  # type: ignore[misc]
+        parts = list(zip(*parts, strict=True))
+    finest = np.max([np.where(zero, -(1 << 40), frac) for _, frac, zero in parts], axis=0)
+    total = sum(np.asarray(m, object) << as_objects(np.where(zero, 0, finest - frac)) for m, frac, zero in parts)
+    return _span(np.asarray(total, object))
 
 
 def _span(magnitude: np.ndarray) -> int:

@@ -18,6 +18,7 @@ from hgq.layers import QActivation, QDense, QDenseBatchNorm
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.training import calibrate
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
+from tests.frontend.merge_models import MODELS as MERGE_MODELS
 
 X = np.random.default_rng(0).normal(size=(64, 4, 2)).astype("float32")
 
@@ -99,7 +100,7 @@ def test_a_model_is_what_its_graph_computes(make) -> None:
 def test_every_supported_layer_is_in_one_of_these_models() -> None:
     noise = {keras.layers.GaussianNoise, keras.layers.GaussianDropout, keras.layers.AlphaDropout}
     noise |= {keras.layers.SpatialDropout1D, keras.layers.ActivityRegularization}
-    seen = {type(layer) for make in MODELS.values() for layer in make().layers}
+    seen = {type(layer) for make in (MODELS | MERGE_MODELS).values() for layer in make().layers} & set(HANDLERS)
     assert set(HANDLERS) - noise == seen
     for cls in noise:
         argument = {} if cls is keras.layers.ActivityRegularization else {"rate": 0.1}
@@ -167,8 +168,8 @@ REFUSED = {
     ),
     "a subclass": (lambda: chain(OtherDense(3, name="own")), ["OtherDense 'own'", "subclass of QDense"]),
     "an attribute": (
-        lambda: chain(QDense(3), keras.layers.ReLU(max_value=6, name="six")),
-        ["ReLU 'six'", "max_value=6", "only max_value=None"],
+        lambda: chain(QDense(3), keras.layers.ReLU(threshold=6, name="six")),
+        ["ReLU 'six'", "threshold=6", "only threshold=0"],
     ),
     "an activation": (
         lambda: chain(QDense(3), keras.layers.Activation("tanh", name="t")),
