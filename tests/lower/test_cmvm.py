@@ -154,6 +154,7 @@ def test_a_missing_compiler_is_named_with_what_to_do(tmp_path, monkeypatch: pyte
     assert not list(tmp_path.rglob("*.so"))
 
 
+@pytest.mark.slow
 def test_the_core_is_compiled_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HGQ_CACHE", str(tmp_path))
     first = native._cached()

@@ -86,7 +86,7 @@ def oracle(matrix: np.ndarray) -> AdderGraph:
 @pytest.mark.parametrize(("size", "bits"), [(2, 3), (2, 6), (4, 3), (4, 6), (5, 4)])
 def test_the_core_needs_no_more_adders_than_the_oracle(size: int, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = native._settings(Options(effort=2, objective=Objective.ADDERS, extra_depth=3))
-    settings.work = settings.ceiling = 100_000
+    settings.work = settings.ceiling = 1_000_000
     monkeypatch.setattr(native, "_settings", lambda options: settings)
     rng = np.random.default_rng([size, bits])
     totals = [0, 0]
