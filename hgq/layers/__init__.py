@@ -3,9 +3,31 @@
 from hgq import hls4ml_guards
 from hgq.layers.activation import QActivation
 from hgq.layers.base import QLayer
+from hgq.layers.conv import QConv1D, QConv1DBatchNorm, QConv1DTranspose, QConv2D, QConv2DBatchNorm, QConv2DTranspose
 from hgq.layers.dense import QDense
+from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableConv1D, QSeparableConv2D
 from hgq.layers.norm import QDenseBatchNorm
+from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
 
-__all__ = ["QActivation", "QDense", "QDenseBatchNorm", "QLayer"]
+__all__ = [
+    "QActivation",
+    "QAveragePooling1D",
+    "QAveragePooling2D",
+    "QConv1D",
+    "QConv1DBatchNorm",
+    "QConv1DTranspose",
+    "QConv2D",
+    "QConv2DBatchNorm",
+    "QConv2DTranspose",
+    "QDense",
+    "QDenseBatchNorm",
+    "QDepthwiseConv1D",
+    "QDepthwiseConv2D",
+    "QGlobalAveragePooling1D",
+    "QGlobalAveragePooling2D",
+    "QLayer",
+    "QSeparableConv1D",
+    "QSeparableConv2D",
+]
 
 hls4ml_guards.register()  # hls4ml's own converter would take QDense for QKeras' and drop its quantizers

@@ -35,6 +35,9 @@ class QLayer(keras.layers.Layer):
             full-speed decay of bits that nothing else holds.
     """
 
+    _activation_default = staticmethod(activation_quantizer)
+    """What "default" means for the quantizers of activations."""
+
     def __init__(
         self,
         *,
@@ -52,8 +55,8 @@ class QLayer(keras.layers.Layer):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{self}: {what}={value}; it must be 0 or more")
         self.initial_beta, self.gamma = beta, gamma
-        self.input_quantizer = self._quantizer("input_quantizer", input_quantizer, activation_quantizer)
-        self.output_quantizer = self._quantizer("output_quantizer", output_quantizer, activation_quantizer)
+        self.input_quantizer = self._quantizer("input_quantizer", input_quantizer, self._activation_default)
+        self.output_quantizer = self._quantizer("output_quantizer", output_quantizer, self._activation_default)
 
     def constants(self) -> dict[str, tuple[np.ndarray, FixedArray]]:
         """Quantised constants as inference computes them (float64) and their learned types: "kernel", "bias"."""

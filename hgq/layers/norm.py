@@ -1,4 +1,5 @@
-"""Dense layer and batch normalisation in one: what hardware multiplies by is the folded kernel, so it is quantised."""
+"""Batch normalisation folded into the layer before it: what hardware multiplies by is the folded kernel, so that is
+what is quantised."""
 
 from __future__ import annotations
 
@@ -8,17 +9,18 @@ import keras
 from keras import ops
 
 from hgq.layers.dense import QDense
+from hgq.layers.linear import QLinear
 from hgq.quantizers.exact import Tensor, read
 
 
-@keras.saving.register_keras_serializable(package="hgq_fpga")
-class QDenseBatchNorm(QDense):
-    """`QDense` followed by batch normalisation, folded before the quantizers.
+class FoldedBatchNorm(QLinear):
+    """Turns a `QLinear` class, given as second base, into one with batch normalisation.
 
-    Forward, with z = q(x) @ kernel and v, m its variance and mean over the batch (training) or the moving ones::
+    Forward, with z = multiply(q(x), kernel) and v, m its variance and mean over all axes but the last of the batch
+    (training) or the moving ones::
 
         scale = gamma / sqrt(v + epsilon)
-        y = output_quantizer(activation(q(x) @ q(kernel * scale) + q(beta - m * scale)))
+        y = output_quantizer(activation(multiply(q(x), q(kernel * scale)) + q(beta - m * scale)))
 
     Backward: through the quantizers' rules and, in training, through v and m as in keras.layers.BatchNormalization;
     the moving statistics follow its rule ``moving = moving * momentum + batch * (1 - momentum)``.
@@ -27,24 +29,22 @@ class QDenseBatchNorm(QDense):
     has the same constants.
 
     Args:
-        units, activation, kernel_quantizer, bias_quantizer, ...: as for `QDense`; there is always a bias.
-        momentum, epsilon, center, scale: as for keras.layers.BatchNormalization.
+        momentum, epsilon, center, scale: as for keras.layers.BatchNormalization. There is always a bias.
     """
 
     def __init__(
         self,
-        units: int,
-        activation: str | None = None,
-        *,
+        *args: Any,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
         **kwargs: Any,
     ):
-        super().__init__(units, activation, **kwargs)
+        super().__init__(*args, **kwargs)
         if not self.use_bias:
-            raise ValueError(f"{self}: use_bias=False, but normalisation moves its output. Fix: use QDense.")
+            plain = type(self).__name__.removesuffix("BatchNorm")
+            raise ValueError(f"{self}: use_bias=False, but normalisation moves its output. Fix: use {plain}.")
         if not 0 <= momentum <= 1:
             raise ValueError(f"{self}: momentum={momentum}; it must lie in 0..1")
         if not 0 < epsilon < float("inf"):
@@ -53,22 +53,22 @@ class QDenseBatchNorm(QDense):
         self.center, self.scale = bool(center), bool(scale)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self._check_last_axis(input_shape)
-        units = (self.units,)
-        self.kernel = self.add_weight((input_shape[-1], self.units), self.kernel_initializer, name="kernel")
-        self.norm_gamma = self.add_weight(units, "ones", name="gamma") if self.scale else None
-        self.norm_beta = self.add_weight(units, self.bias_initializer, name="beta") if self.center else None
-        self.moving_mean = self.add_weight(units, "zeros", trainable=False, name="moving_mean")
-        self.moving_variance = self.add_weight(units, "ones", trainable=False, name="moving_variance")
+        self._check_input(input_shape)
+        outputs = (self._outputs(input_shape),)
+        self.kernel = self.add_weight(self._kernel_shape(input_shape), self.kernel_initializer, name="kernel")
+        self.norm_gamma = self.add_weight(outputs, "ones", name="gamma") if self.scale else None
+        self.norm_beta = self.add_weight(outputs, self.bias_initializer, name="beta") if self.center else None
+        self.moving_mean = self.add_weight(outputs, "zeros", trainable=False, name="moving_mean")
+        self.moving_variance = self.add_weight(outputs, "ones", trainable=False, name="moving_variance")
         self._build_quantizers(input_shape)
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         x = self._quantize_input(x, training)
         if training:
-            kernel, bias = self._fold_batch(ops.matmul(x, read(self.kernel)))
+            kernel, bias = self._fold_batch(self._multiply(x, read(self.kernel)))
         else:
             kernel, bias = self._float_kernel(), self._float_bias()
-        y = ops.matmul(x, self.kernel_quantizer.apply(kernel, training))
+        y = self._multiply(x, self.kernel_quantizer.apply(kernel, training))
         return self._finish(y + self.bias_quantizer.apply(bias, training), training)
 
     def _fold_batch(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,6 +104,11 @@ class QDenseBatchNorm(QDense):
             "center": self.center,
             "scale": self.scale,
         }
+
+
+@keras.saving.register_keras_serializable(package="hgq_fpga")
+class QDenseBatchNorm(FoldedBatchNorm, QDense):
+    """`QDense` followed by batch normalisation, folded before the quantizers; see `FoldedBatchNorm`."""
 
 
 def _single(variable: Any) -> Tensor:

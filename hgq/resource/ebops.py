@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hgq.fixed import FixedArray
 from hgq.windows import Windows
 
 
@@ -56,6 +57,20 @@ def conv_ebops(kernel: np.ndarray, input_widths: np.ndarray, windows: Windows, g
     per_input = span(kernel).reshape(taps, channels, groups, filters // groups).sum(axis=3)
     per_input = np.swapaxes(per_input, 1, 2).reshape(taps, groups * channels)
     return int((windows.gather(np.asarray(input_widths, np.int64), 0) * per_input).sum())
+
+
+def mean_ebops(constants: np.ndarray, types: FixedArray, windows: Windows) -> int:
+    """EBOPs of an average that is no power of two: the sum of each window and channel times its constant.
+
+    Args:
+        constants: mantissas, one for each position.
+        types: of the elements that are averaged, ``(*spatial, channels)``; the width of a sum follows from them.
+    """
+    nowhere = -(1 << 40)
+    frac = windows.gather(np.where(types.width > 0, types.frac, nowhere), nowhere)
+    up = np.where(frac > nowhere, frac.max(axis=1, keepdims=True) - frac, 0).astype(object)
+    lo, hi = ((windows.gather(end, 0) << up).sum(axis=1) for end in (types.lo, types.hi))
+    return int((span(constants)[:, None] * FixedArray.holding(lo, hi, 0 * lo.astype(np.int64)).width).sum())
 
 
 def bias_ebops(bias: np.ndarray, widths: np.ndarray, positions: int = 1) -> int:
