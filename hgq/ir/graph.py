@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hgq.errors import IRError
 from hgq.fixed import FixedArray
 from hgq.ir.ops import OPS
@@ -53,9 +55,18 @@ class Graph:
         return self.nodes[name]
 
     def learned_types(self, name: str) -> FixedArray:
-        """Types of the tensor `name` as trained: those of the quantizer or port it comes from, through reshapes."""
+        """Types of the tensor `name` as trained: those of the quantizer or port it comes from, wherever it is moved."""
         node = self.nodes[name]
-        return self.learned_types(node.args[0]).reshape(node.shape) if node.op == "reshape" else node.types
+        if node.op == "reshape":
+            return self.learned_types(node.args[0]).reshape(node.shape)
+        if node.op == "take":
+            sources = [self.learned_types(arg) for arg in node.args]
+            index = node.attrs["index"]
+            columns = (
+                np.concatenate([part.ravel() for part in parts]) for parts in zip(*map(_parts, sources), strict=True)
+            )
+            return FixedArray(*(np.where(index < 0, 0, column[index]) for column in columns))
+        return node.types
 
     def users(self) -> dict[str, list[str]]:
         """For each node, the names of those that read it."""
@@ -69,6 +80,10 @@ class Graph:
         from hgq.ir.text import to_text
 
         return to_text(self)
+
+
+def _parts(types: FixedArray) -> tuple[np.ndarray, ...]:
+    return types.signed, types.width, types.frac
 
 
 class Builder:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hgq.ir.graph import Graph, Node
 from hgq.ir.ops.conv import conv_windows
+from hgq.lower.wiring import WIRING
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
 from hgq.resource.ebops import bias_ebops, conv_ebops, matmul_ebops, span
@@ -54,6 +55,9 @@ def ebops(graph: Graph, node: Node) -> int:
             positions = int(np.prod(node.shape[:-1], dtype=np.int64))
             total += bias_ebops(node.attrs["bias"], node.attrs["bias_types"].width, positions)
         return total
+    if node.op == "mul":
+        a, b = (graph.learned_types(arg).width for arg in node.args)
+        return int((a * b).sum())
     if node.op == "conv":
         learned = graph.learned_types(node.args[0])
         (groups,) = node.attrs["groups"]
@@ -80,7 +84,8 @@ def _nodes_of(graph: Graph, design: Design, outputs: tuple[str, ...]) -> list[No
         if node.name not in edges and node.name not in found:
             found[node.name] = node
             todo += node.args
-    ordered = [node for node in graph if node.name in found and node.op != "reshape"]
+    every = [node for node in graph if node.name in found]
+    ordered = [node for node in every if node.op not in WIRING] or every
     # The layer that gives the module its name comes last; a quantizer of the next layer may share the module.
     named = [node for node in ordered if node.op != "quantize"] or ordered
     return [node for node in ordered if node not in named] + named

@@ -39,6 +39,19 @@ def trained(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
+CASES: dict[str, tuple[tuple[str, ...], Callable]] = {}
+"""Name -> the inputs of a case and its function on quantised inputs."""
+
+
+def everything(*names: str) -> keras.Model:
+    """One model of several cases side by side: compilers take a while to start."""
+    keras.utils.set_random_seed(2)
+    raw = {name: keras.Input(x.shape[1:], name=name) for name, x in DATA.items()}
+    front = {name: quantised(x, f"q_{name}") for name, x in raw.items()}
+    outputs = [CASES[name][1](*(front[i] for i in CASES[name][0])) for name in names]
+    return trained(keras.Model(raw, keras.tree.flatten(outputs), name="everything"))
+
+
 def case(*inputs: str) -> Callable:
     """A model of a function of quantised inputs."""
 
@@ -51,6 +64,7 @@ def case(*inputs: str) -> Callable:
             )
 
         make.__name__ = function.__name__
+        CASES[function.__name__] = inputs, function
         return make
 
     return wrap
@@ -137,7 +151,7 @@ def shared_and_nested(a, b):
 @case("a")
 def rectifiers(a):
     h = QDense(6)(a)
-    slopes = L.PReLU(alpha_initializer=lambda shape, dtype=None: np.arange(6, dtype="float32") / 8)
+    slopes = L.PReLU(alpha_initializer=keras.initializers.Constant(0.375))
     layers = [L.ReLU(max_value=1.5), L.ReLU(negative_slope=0.25), L.LeakyReLU(negative_slope=0.5), slopes]
     layers += [L.Activation(name) for name in ("relu6", "hard_tanh", "linear", "relu")]
     return [layer(h) for layer in layers]
