@@ -7,8 +7,6 @@ import functools
 import hashlib
 import os
 import platform
-import shlex
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,13 +15,9 @@ import numpy as np
 import platformdirs
 
 from hgq.errors import IRError, ToolError
+from hgq.lower.cmvm import compiler
 from hgq.lower.cmvm.graph import AdderGraph
 from hgq.lower.cmvm.options import Options
-
-CORE = Path(__file__).parent / "core"
-BUILT = "cmvm_core.so"
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-fast-math", "-ffp-contract=off")
-STATIC = ("-static-libstdc++", "-static-libgcc")  # so that a wheel runs beside any newer libstdc++
 
 MAX_BITS = 56
 """The core works on int64: every sum of |coefficient| * range must fit this many bits, with room for partial sums."""
@@ -114,7 +108,7 @@ def _pointers(*arrays: np.ndarray) -> list[ctypes.c_void_p]:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    shipped = Path(__file__).parent / BUILT
+    shipped = Path(__file__).parent / compiler.BUILT
     library = ctypes.CDLL(str(shipped if shipped.exists() else _cached()))
     library.cmvm_solve.argtypes = [
         *[ctypes.c_int32] * 2,
@@ -129,8 +123,8 @@ def _library() -> ctypes.CDLL:
 
 def _cached() -> Path:
     """The core in the user's cache, named by what it is made from, so that an edited core is never an old one."""
-    key = hashlib.sha256(" ".join((*FLAGS, platform.machine(), platform.libc_ver()[0])).encode())
-    for path in sources():
+    key = hashlib.sha256(" ".join((*compiler.FLAGS, platform.machine(), *platform.libc_ver())).encode())
+    for path in compiler.sources():
         key.update(path.read_bytes())
     folder = Path(os.environ.get("HGQ_CACHE") or platformdirs.user_cache_dir("hgq-fpga"))
     target = folder / "cmvm" / f"{key.hexdigest()[:24]}.so"
@@ -147,27 +141,23 @@ def _cached() -> Path:
     return target
 
 
-def sources() -> list[Path]:
-    return sorted(CORE.glob("*.?pp"))
-
-
 def build(target: Path) -> None:
     """Compiles the core to `target`, whole or not at all.
 
     Raises:
         ToolError: no compiler, or it failed.
     """
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    if not compiler or shutil.which(compiler[0]) is None:
+    cxx = compiler.compiler()
+    if cxx is None:
         raise ToolError(
             "the adder-graph optimiser is C++ that this installation from source has not compiled yet, and there is "
-            f"no C++ compiler: '{compiler[0] if compiler else ''}' is not on the PATH",
+            f"no C++ compiler: '{os.environ.get('CXX') or 'g++'}' is not on the PATH",
             fix="install g++ (sudo apt-get install g++), or name another compiler in CXX, or install a wheel of "
             "hgq-fpga for this platform, which holds the compiled code",
         )
     handle, name = tempfile.mkstemp(suffix=".so", dir=target.parent)
     os.close(handle)
-    command = [*compiler, *FLAGS, *STATIC, "-o", name, str(CORE / "cmvm.cpp")]
+    command = compiler.command(cxx, name)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         Path(name).unlink()
