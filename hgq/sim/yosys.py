@@ -1,0 +1,189 @@
+"""Yosys, from the wheel pyosys: maps Verilog to the cells of an FPGA family, in a process of its own.
+
+Of its own, because an error inside Yosys ends the process. Results are kept by content in the cache folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hgq.errors import ToolError
+from hgq.sim.families import FAMILIES, Family, count
+from hgq.sim.simulator import cache_folder
+
+_WORKER = """\
+import sys
+from pyosys import libyosys as yosys
+design = yosys.Design()
+for line in open(sys.argv[1]):
+    yosys.run_pass(line.strip(), design)
+"""
+_FILES = ("mapped.v", "mapped.json.gz", "counts.json", "yosys.log")
+_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A module as cells of a family.
+
+    counts: see `hgq.sim.families.count`. seconds: what Yosys took, also where the result comes from the cache.
+    folder: holds mapped.v (the netlist), the same as mapped.json.gz, and yosys.log. It belongs to the cache.
+    """
+
+    top: str
+    family: str
+    counts: dict[str, Any]
+    seconds: float
+    folder: Path
+
+    def netlist(self) -> dict[str, Any]:
+        """The ports and cells, for `hgq.sim.mapped.simulate_mapped`."""
+        with gzip.open(self.folder / "mapped.json.gz", "rt", encoding="utf-8") as file:
+            return json.load(file)
+
+
+def family_named(name: str) -> Family:
+    """The family, or a ValueError that lists the choices."""
+    if name not in FAMILIES:
+        choices = ", ".join(f"{key} ({family.device})" for key, family in FAMILIES.items())
+        raise ValueError(f"family {name!r} is not supported; choose one of {choices}")
+    return FAMILIES[name]
+
+
+def yosys_version() -> str:
+    """The version of pyosys, which is that of Yosys.
+
+    Raises:
+        ToolError: it is not installed.
+    """
+    if importlib.util.find_spec("pyosys") is None:
+        raise ToolError(
+            "Yosys is not installed, and resources are counted by it", fix="pip install 'pyosys>=0.70' (a wheel, 60 MB)"
+        )
+    return importlib.metadata.version("pyosys")
+
+
+def synthesise(sources: Sequence[Path], top: str, family: str) -> Mapped:
+    """Maps module `top` and what it instantiates, flattened, to the cells of `family`.
+
+    Args:
+        sources: Verilog files, in any order; those that `top` does not need are not read.
+
+    Raises:
+        ToolError: Yosys is missing, or refuses the sources.
+        ValueError: no such family.
+    """
+    kind = family_named(family)
+    version = yosys_version()
+    texts = _needed(sources, top)
+    script = kind.script([f"source{i}.v" for i in range(len(texts))], top)
+    commands = [*script, "blackbox =A:whitebox", "write_verilog -noattr mapped.v", "write_json mapped.json"]
+    # Not only what makes the netlist, but also what counts its cells is part of the key.
+    rules = Path(sys.modules[Family.__module__].__file__ or "").read_text(encoding="utf-8")
+    kept = _writable(cache_folder() / "mapped")
+    folder = kept / _digest(version, rules, top, *commands, *texts)
+    if not all((folder / name).is_file() for name in _FILES):
+        _map(texts, commands, top, family, folder)
+        _prune(kept)
+    os.utime(folder)
+    saved = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+    return Mapped(top, family, saved["counts"], saved["seconds"], folder)
+
+
+def _map(texts: list[str], commands: list[str], top: str, family: str, folder: Path) -> None:
+    work = Path(tempfile.mkdtemp(prefix="mapping-", dir=folder.parent))
+    for i, text in enumerate(texts):
+        (work / f"source{i}.v").write_text(text, encoding="utf-8")
+    (work / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
+    log = work / "yosys.log"
+    start = time.monotonic()
+    with log.open("w", encoding="utf-8") as out:
+        code = subprocess.run(
+            [sys.executable, "-P", "-c", _WORKER, "script.ys"], cwd=work, stdout=out, stderr=out, check=False
+        ).returncode
+    if code or not (work / "mapped.json").is_file():
+        what = f"Yosys cannot map module '{top}' to {family} ({FAMILIES[family].device})"
+        raise ToolError(what, code=code, tail=_tail(log), log=log, fix="the log names the line; report it as a bug")
+    module = json.loads((work / "mapped.json").read_text(encoding="utf-8"))["modules"][top]
+    outputs = {
+        net for p in module["ports"].values() if p["direction"] == "output" for net in p["bits"] if isinstance(net, int)
+    }
+    saved = {"seconds": round(time.monotonic() - start, 2), "counts": count(module["cells"], outputs, FAMILIES[family])}
+    with gzip.open(work / "mapped.json.gz", "wt", encoding="utf-8", compresslevel=4) as out:
+        json.dump(
+            {"ports": module["ports"], "cells": {name: _plain(cell) for name, cell in module["cells"].items()}}, out
+        )
+    (work / "counts.json").write_text(json.dumps(saved), encoding="utf-8")
+    for path in work.iterdir():
+        if path.name not in _FILES:
+            path.unlink()
+    try:
+        work.replace(folder)
+    except OSError:  # another process finished the same module first
+        shutil.rmtree(work)
+
+
+def _plain(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell without its attributes."""
+    return {key: cell[key] for key in ("type", "parameters", "port_directions", "connections")}
+
+
+def _needed(sources: Sequence[Path], top: str) -> list[str]:
+    """The texts of `top` and of the modules below it, so that a change elsewhere does not map it again."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sources}
+    if top not in texts:
+        raise ToolError(f"there is no {top}.v among the Verilog sources, so module '{top}' cannot be mapped")
+    found, todo = [top], [top]
+    while todo:
+        words = set(re.findall(r"\w+", texts[todo.pop()]))
+        new = [name for name in sorted(texts) if name in words and name not in found]
+        found += new
+        todo += new
+    return [texts[name] for name in found]
+
+
+def _tail(log: Path) -> str:
+    """The lines of Yosys' log that matter: from the first error on, or else the last ones."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next((i for i, line in enumerate(lines) if "ERROR" in line or "Traceback" in line), max(len(lines) - 8, 0))
+    return "\n".join(lines[first : first + 12])
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "set the environment variable HGQ_CACHE to a folder that you may write"
+        raise ToolError(f"cannot keep mapped netlists in {folder}: {error.strerror}", fix=fix) from error
+    return folder
+
+
+def _prune(kept: Path) -> None:
+    """Drops the netlists that were not used for longest; never one used in the last hour."""
+    old = sorted((path.stat().st_mtime, path) for path in kept.iterdir())
+    for used, path in old[:-_KEPT]:
+        if time.time() - used > 3600:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _digest(*parts: str) -> str:
+    digest = sha256()
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
