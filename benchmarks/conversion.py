@@ -207,8 +207,8 @@ def row(model: str, tool: str, runs: list[dict[str, Any]]) -> str:
     parts = {stage: statistics.median(run["stages"][stage] for run in runs) for stage in runs[0]["stages"]}
     text = ", ".join(f"{stage} {s:.2f}" for stage, s in parts.items())
     spread = f"{median('s'):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
-    last = runs[-1]
-    return f"| {model} | {tool} | {spread} | {median('cpu'):.2f} | {last['adders']} | {last['latency']} | {last['kB']} | {text} |"
+    cells = [model, tool, spread, f"{median('cpu'):.2f}", *(runs[-1][key] for key in ("adders", "latency", "kB")), text]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/peers.py            makes the environment (about 2 GB) and prints what is in it
 
-HGQ2 imports as `hgq`, as this project does, so neither can be imported beside the other: peers live in `.venv-peers`, with
-Keras and its back ends at our pinned versions. `run` executes a script there once; a `Worker` stays alive between
+HGQ2 imports as `hgq`, as this project does, so neither can be imported beside the other: peers live in `.venv-peers`,
+with Keras and its back ends at our pinned versions. `run` executes a script there once; a `Worker` stays alive between
 requests, so that epochs of ours and of a peer can take turns on the same machine.
 """
 
@@ -55,7 +55,7 @@ class Worker:
 
     def __init__(self, interpreter: str | Path, script: Path, *arguments: str, backend: str = "tensorflow"):
         env = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-        env |= {"CUDA_VISIBLE_DEVICES": "", "TF_ENABLE_ONEDNN_OPTS": env.get("TF_ENABLE_ONEDNN_OPTS", "1")}
+        env |= {"CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
             [str(interpreter), str(script), *arguments],
             stdin=subprocess.PIPE,

@@ -1,10 +1,11 @@
 """Time of a training step: the same MLP in float, with our default quantizers, and with HGQ2's.
 
-    python benchmarks/training_step.py [--backends tensorflow jax] [--batches 1024 16384] [--steps 1 16] [--epochs 7] [--out times.json]
+    python benchmarks/training_step.py [--backends tensorflow xla jax] [--batches 1024 16384] [--steps 1 16]
 
 16-64-32-32-5 with ReLU on random data, Adam, `model.fit` on NumPy arrays as a user calls it. Each model lives in a
 process of its own (HGQ2's in the peers' environment) and epochs take turns: float, ours, HGQ2, float, ... A ratio is
 the median over the rounds of (model / float in the same round), so that what else the machine does hits both sides.
+"xla" is TensorFlow with `compile(jit_compile=True)`, for all three models; Keras leaves it off on a CPU.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from typing import Any
 import peers
 
 MODELS = ("float", "ours", "hgq2")
-SAMPLES = 1 << 19
-PORTION = {1024: 1 << 18, 16384: 1 << 19}
+SAMPLES = 1 << 18
+PORTION = {1024: 1 << 17, 16384: 1 << 18}
 """Samples of an epoch: long enough that what fit does once an epoch (about 10 ms) does not count."""
 
 
 class Trainer:
     """One model in one process."""
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, jit: bool | str):
         import keras
         import numpy as np
 
-        self.kind = kind
+        self.kind, self.jit = kind, jit
         draw = np.random.default_rng(0)
         self.x = draw.standard_normal((SAMPLES, 16), np.float32)
         self.y = draw.integers(0, 5, SAMPLES)
@@ -59,7 +60,7 @@ class Trainer:
             keras.backend.clear_session()
             self.model = self.make()
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            self.model.compile(keras.optimizers.Adam(1e-3), loss, steps_per_execution=steps)
+            self.model.compile(keras.optimizers.Adam(1e-3), loss, steps_per_execution=steps, jit_compile=self.jit)
         wall, cpu = time.perf_counter(), time.process_time()
         self.model.fit(self.x[:count], self.y[:count], batch_size=batch, epochs=1, verbose=0)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -69,10 +70,11 @@ class Trainer:
 def measure(backend: str, batches: list[int], steps: list[int], epochs: int, kinds: list[str]) -> list[dict[str, Any]]:
     """One row for each batch size, number of steps and model; times in ms a step."""
     here = Path(__file__).resolve()
-    workers = {
-        kind: peers.Worker(peers.python() if kind == "hgq2" else sys.executable, here, "--serve", kind, backend=backend)
-        for kind in kinds
-    }
+    workers = {}
+    for kind in kinds:
+        interpreter = peers.python() if kind == "hgq2" else sys.executable
+        options = ["--serve", kind, *(["--jit"] if backend == "xla" else [])]
+        workers[kind] = peers.Worker(interpreter, here, *options, backend={"xla": "tensorflow"}.get(backend, backend))
     rows = []
     for batch in batches:
         for count in steps:
@@ -114,16 +116,17 @@ def line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax"])
+    parser.add_argument("--backends", nargs="+", default=["tensorflow", "xla", "jax"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1024, 16384], choices=sorted(PORTION))
     parser.add_argument("--steps", nargs="+", type=int, default=[1, 16], help="steps per execution")
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--out", type=Path, help="JSON file for the rows")
     parser.add_argument("--serve", metavar="MODEL", help="for the processes that this one starts")
+    parser.add_argument("--jit", action="store_true", help="with --serve")
     args = parser.parse_args()
     if args.serve:
-        peers.serve(Trainer(args.serve))
+        peers.serve(Trainer(args.serve, jit=args.jit or "auto"))
         return
     print(HEAD)
     rows: list[dict[str, Any]] = []

@@ -2,9 +2,9 @@
 
     python benchmarks/verification.py [--vectors 1000000] [--stock]
 
-The design is a random MLP 16-64-32-32-5 of shift-add trees (weights of 4 to 6 bits, one in seven not zero), written here
-so that the figure does not move with hgq's own converter. Bits of adders stand for LUTs. `--stock` also builds it the
-way cocotb's own runner does (all signals public; needs perl, make and `python`), which takes a minute.
+The design is a random MLP 16-64-32-32-5 of shift-add trees (weights of 4 to 6 bits, one in seven not zero), written
+here so that the figure does not move with hgq's own converter. Bits of adders stand for LUTs. `--stock` also builds it
+the way cocotb's own runner does (all signals public; needs perl, make and `python`), which takes a minute.
 """
 
 from __future__ import annotations
