@@ -28,6 +28,7 @@ from hgq.frontend.model import input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
+from hgq.layers import freeze_tables
 from hgq.names import identifier
 from hgq.netlist.design import Design
 from hgq.ports import Port, bus_width, pack
@@ -100,6 +101,8 @@ def convert(
         if calibration is not None:
             progress(f"calibrate on {len(calibration[0]):,} samples")
             find_ranges(copy, _as_given(calibration, shapes))
+            copy.save(work / "model.keras")
+        elif freeze_tables(copy):  # training leaves functions without their tables
             copy.save(work / "model.keras")
         progress("read the layers")
         graph = read_model(copy, FixedType.parse(input_type) if input_type else None)

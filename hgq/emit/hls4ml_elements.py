@@ -1,6 +1,7 @@
 """Merges, reductions, moves, limits and tables for hls4ml projects: one C++ statement, or a few, for each element.
 
-Every operand is first cast to its own element's type, which is exact and keeps the arithmetic as narrow as it can be.
+Operands are read in the type of their array. A cast of each to its own type would be exact, too, but every pair of
+types costs the compiler a tenth of a second, and synthesis finds the idle bits by itself.
 """
 
 from __future__ import annotations
@@ -10,28 +11,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hgq.emit.hls4ml_planned import WIDEST, Context, PlannedLayer, elementwise
+from hgq.emit.hls4ml_planned import WIDEST, Context, PlannedLayer, container, elementwise
 from hgq.fixed import FixedType
 from hgq.ir import Node
 from hgq.ir.ops.table import table_of
-from hgq.ir.range import Range
 
 Term = tuple[str, int, int, int]
-"""An operand in C++, exactly of its type, with its lowest and highest integer and its fractional bits."""
+"""An operand in C++, or "0", with the lowest and highest integer and the fractional bits of its array's type."""
 
 
 def _terms(context: Context, node: Node) -> list[list[Term]]:
     """The elements of each argument of `node`."""
     names = ["in"] if len(node.args) == 1 else [f"in{n}" for n in range(len(node.args))]
-    return [_of(name, context.graph[arg].range) for name, arg in zip(names, node.args, strict=True)]
-
-
-def _of(name: str, x: Range) -> list[Term]:
-    parts = zip(*(a.ravel().tolist() for a in (x.lo, x.hi, x.frac)), strict=True)
-    return [
-        (f"{FixedType.holding(lo, hi, frac).to_ap_fixed()}({name}[{i}])", lo, hi, frac)
-        for i, (lo, hi, frac) in enumerate(parts)
-    ]
+    terms = []
+    for name, arg in zip(names, node.args, strict=True):
+        kind = container(context.graph[arg])
+        zeros = context.graph[arg].range.zero.ravel().tolist()
+        terms.append([("0" if zero else f"{name}[{i}]", kind.lo, kind.hi, kind.frac) for i, zero in enumerate(zeros)])
+    return terms
 
 
 def _rows(context: Context, node: Node) -> list[list[Term]]:
@@ -45,7 +42,7 @@ def _rows(context: Context, node: Node) -> list[list[Term]]:
 
 def plan_add(context: Context, node: Node) -> list[PlannedLayer]:
     """A balanced tree: every sum in C++ is a bit wider than its operands."""
-    values = [_tree([name for name, lo, hi, _ in row if (lo, hi) != (0, 0)]) for row in _rows(context, node)]
+    values = [_tree([name for name, *_ in row if name != "0"]) for row in _rows(context, node)]
     return [elementwise(context, node, context.names[node.name], "sum", values, prefix="element")]
 
 
@@ -64,8 +61,14 @@ def plan_infix(context: Context, node: Node) -> list[PlannedLayer]:
         if width > WIDEST:
             context.refuse(node, f"a product needs {width} bits, {WIDEST} are supported", "lower its bits")
             break
-    values = [f"{a[0]} {sign} {b[0]}" for a, b in rows]
+    values = [_infix(a[0], sign, b[0]) for a, b in rows]
     return [elementwise(context, node, context.names[node.name], what, values, prefix="element")]
+
+
+def _infix(a: str, sign: str, b: str) -> str:
+    if sign == "*":
+        return "0" if "0" in (a, b) else f"{a} * {b}"
+    return a if b == "0" else f"-{b}" if a == "0" else f"{a} - {b}"
 
 
 def plan_extreme(context: Context, node: Node) -> list[PlannedLayer]:
@@ -108,7 +111,9 @@ def plan_scale(context: Context, node: Node) -> list[PlannedLayer]:
     """A product with a type of one bit, whose place is the power of two."""
     power = node.attrs["power"]
     bit = FixedType(False, 1, -power).to_ap_fixed()
-    values = [f"{name} * {bit}({math.ldexp(1.0, power)!r})" for name, *_ in _terms(context, node)[0]]
+    values = [
+        name if name == "0" else f"{name} * {bit}({math.ldexp(1.0, power)!r})" for name, *_ in _terms(context, node)[0]
+    ]
     what = f"times 2**{power}"
     return [elementwise(context, node, context.names[node.name], what, values, prefix="element")]
 

@@ -83,8 +83,7 @@ def _precision(float64: bool) -> Iterator[None]:
 def _predict(model: keras.Model, x: list[np.ndarray]) -> list[np.ndarray]:
     parts = []
     for start in range(0, max(len(x[0]), 1), BATCH):
-        batch = [one[start : start + BATCH] for one in x]
-        y = model(batch if len(batch) > 1 else batch[0], training=False)
+        y = model([one[start : start + BATCH] for one in x], training=False)
         parts.append([np.asarray(keras.ops.convert_to_numpy(t)) for t in keras.tree.flatten(y)])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 

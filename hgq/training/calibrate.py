@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import Overflow
+from hgq.layers.function import freeze_tables
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers import FracQuantizer, Quantizer
 
@@ -20,7 +21,7 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
     """Forgets every tracked range of `model` and finds it anew on `x`; returns the number of samples.
 
     Changes the model in place (`copy_model` makes a copy). Ranges are those of the values after rounding; nothing
-    wraps meanwhile, dropout is off, and trained ranges (`WidthQuantizer`) stay.
+    wraps meanwhile, dropout is off, and trained ranges (`WidthQuantizer`) stay. Tables of functions are made anew.
 
     Args:
         x: what `model.predict` takes: an array, or a list or dict of arrays. At least one sample, no NaN.
@@ -37,6 +38,7 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
     finally:
         for quantizer in tracking:
             quantizer.calibrating = False
+    freeze_tables(model, again=True)
     return samples
 
 
