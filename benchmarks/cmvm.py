@@ -24,11 +24,13 @@ import venv
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from hgq.lower.cmvm import AdderGraph, Objective, Options, solve
 
 HERE = Path(__file__).parent
 PEERS = ("alkaid==0.8.2", "da4ml==0.6.0")
+CACHE = Path(platformdirs.user_cache_dir("hgq-fpga")) / "peers-cmvm"
 ALKAID = ("alkaid default", "alkaid mc")
 
 
@@ -134,7 +136,7 @@ def peers(folder: Path, problems: list[dict]) -> list[dict]:
     python = folder / "bin/python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
     with tempfile.TemporaryDirectory() as work:
         given, made = Path(work) / "problems.json", Path(work) / "graphs.json"
         given.write_text(json.dumps(problems))
@@ -186,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="matrices up to 16 x 16 only")
     parser.add_argument("--effort", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--peers", type=Path, default=HERE.parent / ".venv-peers", help="environment of the peers")
+    parser.add_argument("--peers", type=Path, default=CACHE, help="environment for the peers, made if absent")
     options = parser.parse_args()
     sets = matrices(options.quick)
     problems = [

@@ -23,6 +23,10 @@ MAX_BITS = 56
 """The core works on int64: every sum of |coefficient| * range must fit this many bits, with room for partial sums."""
 
 
+_STEPS_A_DIGIT = 180_000
+"""A matrix of few digits is searched through long before the steps of its effort are used up."""
+
+
 class _Options(ctypes.Structure):
     _fields_ = (
         *((n, ctypes.c_int32) for n in ("objective", "starts", "decompositions", "tree_tries", "search", "passes")),
@@ -63,6 +67,7 @@ def solve(
     adds, bounds = np.zeros((capacity, 6), np.int32), np.zeros((capacity, 2), np.int64)
     out = np.zeros((outputs, 3), np.int32)
     settings = _settings(options)
+    settings.work = min(settings.work, capacity * _STEPS_A_DIGIT)
     count = _library().cmvm_solve(
         inputs,
         outputs,
@@ -94,7 +99,7 @@ def _settings(options: Options) -> _Options:
         tree_tries=4,
         search=1,
         passes=300 if searching else 30,
-        ceiling=8 * steps if searching else 20_000_000,
+        ceiling=4 * steps if searching else 24_000_000,
         work=steps if searching else 0,
         seed=options.seed,
         limit=-1 if options.depth_limit is None else options.depth_limit,

@@ -47,7 +47,7 @@ public:
 
     void prefetch(u64 key) const { __builtin_prefetch(&slots_[std::size_t((key * 0x9E3779B97F4A7C15ull) >> (64 - bits_))]); }
 
-    const std::vector<Slot>& slots() const { return slots_; }
+    std::vector<Slot>& slots() { return slots_; }
 
 private:
     void rebuild() {
@@ -86,6 +86,10 @@ public:
     void push(Queued q) {
         heap_.push_back(q);
         std::push_heap(heap_.begin(), heap_.end(), order());
+    }
+    void fill(std::vector<Queued> all) {
+        heap_ = std::move(all);
+        std::make_heap(heap_.begin(), heap_.end(), order());
     }
     Queued pop() {
         std::pop_heap(heap_.begin(), heap_.end(), order());

@@ -98,9 +98,9 @@ private:
                                  : tree_start(problem_, plan.link, plan.tighter, digits_);
     }
 
-    bool try_start(const Start& start, int setting) {
+    bool try_start(Start start, int setting) {
         if (!start.state.feasible() || (start_ && spent())) return false;
-        auto copy = std::make_unique<Start>(start);
+        auto copy = std::make_unique<Start>(std::move(start));
         State& state = copy->state;
         state.use(scoring(setting));
         state.queue_all();
@@ -112,7 +112,7 @@ private:
         work_ += state.work;
         state.work = 0;
         if (!start_) {
-            u64 pass = start.row.size() < state.rows.size() ? 2 * work_ : work_;  // differences: less work for the same
+            u64 pass = copy->row.size() < state.rows.size() ? 2 * work_ : work_;  // differences: less work for the same
             budget_ = std::max(std::min(pass * u64(options_.passes) / 10, options_.ceiling), options_.work);
         }
         if (start_ && cost >= cost_) return false;

@@ -133,11 +133,14 @@ public:
     }
 
     void queue_all() {
-        std::vector<Slot> ready;
-        for (const Slot& s : counts_.slots()) {
-            if (s.key && s.count >= 2) ready.push_back(s);
+        std::vector<Queued> all;
+        for (Slot& s : counts_.slots()) {
+            if (!s.key || s.count < 2) continue;
+            s.queued = s.count;
+            all.push_back({score(Pattern(s.key), s.count, s.key), s.count, s.key});
         }
-        for (const Slot& s : ready) enqueue(counts_.at(s.key));
+        work += 10 * all.size();
+        queue_.fill(std::move(all));
         queueing_ = true;
     }
 
@@ -274,6 +277,7 @@ private:
     }
 
     void enqueue(Slot& slot) {
+        work += 10;
         slot.queued = slot.count;
         queue_.push({score(Pattern(slot.key), slot.count, slot.key), slot.count, slot.key});
     }
