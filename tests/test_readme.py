@@ -14,6 +14,26 @@ TRAINING_ONLY = "for training: no hardware"
 NOTES = {
     "QDense": "kernel, bias, input and output quantised; activation `relu` or none",
     "QDenseBatchNorm": "as `QDense`; the kernel with the normalisation folded in is what is quantised",
+    **dict.fromkeys(
+        ["QConv1D", "QConv2D"],
+        "every stride, padding, dilation and number of groups; channels last; types per channel share one module",
+    ),
+    **dict.fromkeys(["QConv1DBatchNorm", "QConv2DBatchNorm"], "as `QConv2D`, with the normalisation folded in"),
+    **dict.fromkeys(["QDepthwiseConv1D", "QDepthwiseConv2D"], "strides equal in both directions"),
+    **dict.fromkeys(["QSeparableConv1D", "QSeparableConv2D"], "a quantizer between its two convolutions"),
+    **dict.fromkeys(["QConv1DTranspose", "QConv2DTranspose"], "no dilation, groups or `output_padding`"),
+    **dict.fromkeys(
+        "QAveragePooling1D QAveragePooling2D QGlobalAveragePooling1D QGlobalAveragePooling2D".split(),
+        "any window: 1/n is a fixed-point constant of the layer where it is no power of two",
+    ),
+    **dict.fromkeys(
+        "MaxPooling1D MaxPooling2D GlobalMaxPooling1D GlobalMaxPooling2D".split(), "channels last; every padding"
+    ),
+    **dict.fromkeys(
+        "AveragePooling1D AveragePooling2D GlobalAveragePooling1D GlobalAveragePooling2D".split(),
+        "windows of 2, 4, 8 ... elements, all alike; otherwise use `QAveragePooling`",
+    ),
+    "QFunction": "a table: tanh, sigmoid, silu, gelu, exponential, softplus, elu ..., or a function of your own",
     "QActivation": "a quantizer, with or without `relu` before it",
     "ReLU": "`max_value` or `negative_slope` of few bits, such as 6 or 0.25; no `threshold`",
     "LeakyReLU": "slopes from 0 to 1 that are exact in 16 bits, such as 0.25",

@@ -9,18 +9,61 @@ import keras
 
 from hgq.errors import ConversionError
 from hgq.fixed import FixedType
-from hgq.frontend import activation, merge, norm, structure
+from hgq.frontend import activation, conv, merge, norm, pool, structure
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
+from hgq.frontend.function import function
 from hgq.frontend.operation import OPERATIONS
 from hgq.ir.check import check
 from hgq.ir.graph import Graph
-from hgq.layers import QActivation, QDense, QDenseBatchNorm
+from hgq.layers import (
+    QActivation,
+    QAveragePooling1D,
+    QAveragePooling2D,
+    QConv1D,
+    QConv1DBatchNorm,
+    QConv1DTranspose,
+    QConv2D,
+    QConv2DBatchNorm,
+    QConv2DTranspose,
+    QDense,
+    QDenseBatchNorm,
+    QDepthwiseConv1D,
+    QDepthwiseConv2D,
+    QFunction,
+    QGlobalAveragePooling1D,
+    QGlobalAveragePooling2D,
+    QSeparableConv1D,
+    QSeparableConv2D,
+)
 
 HANDLERS: dict[type, Callable[..., Value]] = {
     QDense: dense,
     QDenseBatchNorm: dense,
+    QConv1D: conv.conv,
+    QConv2D: conv.conv,
+    QConv1DBatchNorm: conv.conv,
+    QConv2DBatchNorm: conv.conv,
+    QDepthwiseConv1D: conv.conv,
+    QDepthwiseConv2D: conv.conv,
+    QSeparableConv1D: conv.separable,
+    QSeparableConv2D: conv.separable,
+    QConv1DTranspose: conv.conv,
+    QConv2DTranspose: conv.conv,
+    QAveragePooling1D: pool.q_average,
+    QAveragePooling2D: pool.q_average,
+    QGlobalAveragePooling1D: pool.q_average,
+    QGlobalAveragePooling2D: pool.q_average,
     QActivation: activation.q_activation,
+    QFunction: function,
+    keras.layers.MaxPooling1D: pool.max_pool,
+    keras.layers.MaxPooling2D: pool.max_pool,
+    keras.layers.GlobalMaxPooling1D: pool.global_max,
+    keras.layers.GlobalMaxPooling2D: pool.global_max,
+    keras.layers.AveragePooling1D: pool.average,
+    keras.layers.AveragePooling2D: pool.average,
+    keras.layers.GlobalAveragePooling1D: pool.global_average,
+    keras.layers.GlobalAveragePooling2D: pool.global_average,
     keras.layers.ReLU: activation.relu,
     keras.layers.LeakyReLU: activation.leaky,
     keras.layers.PReLU: activation.prelu,
@@ -65,6 +108,14 @@ SEVERAL = {
 
 INSTEAD = {
     "Dense": "use hgq.layers.QDense, which learns the widths of its weights and inputs",
+    "Conv1D": "use hgq.layers.QConv1D",
+    "Conv2D": "use hgq.layers.QConv2D",
+    "Conv1DTranspose": "use hgq.layers.QConv1DTranspose",
+    "Conv2DTranspose": "use hgq.layers.QConv2DTranspose",
+    "DepthwiseConv1D": "use hgq.layers.QDepthwiseConv1D",
+    "DepthwiseConv2D": "use hgq.layers.QDepthwiseConv2D",
+    "SeparableConv1D": "use hgq.layers.QSeparableConv1D",
+    "SeparableConv2D": "use hgq.layers.QSeparableConv2D",
     "Lambda": "write the function with supported layers, or run it in software",
 }
 """What to use in place of a class that is not supported, by its name."""

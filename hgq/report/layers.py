@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from hgq.ir.graph import Graph, Node
 from hgq.ir.ops.conv import conv_windows
+from hgq.ir.ops.pool import pool_windows
 from hgq.lower.wiring import WIRING
+from hgq.netlist.cost import lut_estimate
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
-from hgq.resource.ebops import bias_ebops, conv_ebops, matmul_ebops, span
+from hgq.resource.ebops import bias_ebops, conv_ebops, matmul_ebops, mean_ebops, span
 
 
 def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
@@ -20,7 +23,8 @@ def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
     inputs, weights: bits of each element as ``[least, mean, most]``, zero-bit elements included.
     nonzero, constants: how many weights are not 0, of how many.
     adders: additions, subtractions and negations. adder_bits: the widths of their results together.
-    registers: flip-flops, in bits. latency: clock cycles.
+    registers: flip-flops, in bits. latency: clock cycles. lut_estimate: LUTs, see hgq/netlist/cost.py.
+    modules: the Verilog modules of the layer, and how often each is used.
     """
     rows = []
     for layer in design.layers():
@@ -30,13 +34,14 @@ def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
         if constants:
             row |= _constants(graph, constants[0])
         row["ebops"] = sum(ebops(graph, n) for n in nodes)
+        row["modules"] = dict(Counter(one.module for one in layer))
         rows.append(row | _logic([design.modules[one.module] for one in layer]))
     return rows
 
 
 def totals(rows: list[dict[str, Any]], design: Design) -> dict[str, int]:
     """Sums over the rows, and what the top level adds: its registers and the latency of the whole."""
-    keys = ("ebops", "nonzero", "constants", "adders", "adder_bits", "registers")
+    keys = ("ebops", "nonzero", "constants", "adders", "adder_bits", "registers", "lut_estimate")
     result = {key: sum(row.get(key, 0) for row in rows) for key in keys}
     ports = [sum(design.wires[w].width for w in group) for group in (design.inputs, design.outputs)]
     top = ports[0] * design.register_inputs + ports[1] * design.register_outputs + design.latency
@@ -66,6 +71,11 @@ def ebops(graph: Graph, node: Node) -> int:
         if "bias" in node.attrs:
             total += bias_ebops(node.attrs["bias"], node.attrs["bias_types"].width, windows.positions)
         return total
+    if node.op == "affine" and graph[node.args[0]].op == "sum_pool":  # an average that is no power of two
+        source = graph[node.args[0]]
+        learned = graph.learned_types(source.args[0])
+        scale = np.broadcast_to(node.attrs["scale"], node.shape)[..., 0].ravel()
+        return mean_ebops(scale, learned, pool_windows(source.attrs, learned.shape))
     if node.op == "affine":
         widths = graph.learned_types(node.args[0]).width
         total = int((span(np.broadcast_to(node.attrs["scale"], node.shape)) * widths).sum())
@@ -108,13 +118,14 @@ def _spread(widths: np.ndarray) -> list[float]:
 
 def _logic(modules: list[Module]) -> dict[str, int]:
     """Of all instances together; a module counts as often as it is used."""
-    result = {"adders": 0, "adder_bits": 0, "registers": 0, "latency": modules[0].latency()}
-    known: dict[str, tuple[int, int, int]] = {}
+    keys = ("adders", "adder_bits", "registers", "lut_estimate")
+    result = dict.fromkeys(keys, 0) | {"latency": modules[0].latency()}
+    known: dict[str, tuple[int, ...]] = {}
     for module in modules:
         if module.name not in known:
             adders = [n.type.width for n in module.nodes if n.op in ("add", "sub", "neg")]
             registers = sum(n.type.width for n in module.nodes if n.op == "register")
-            known[module.name] = len(adders), sum(adders), registers
-        for key, value in zip(("adders", "adder_bits", "registers"), known[module.name], strict=True):
+            known[module.name] = len(adders), sum(adders), registers, lut_estimate(module)
+        for key, value in zip(keys, known[module.name], strict=True):
             result[key] += value
     return result

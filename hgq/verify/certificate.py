@@ -8,7 +8,8 @@ import numpy as np
 
 from hgq.fixed import as_objects
 from hgq.ir.graph import Graph, Node
-from hgq.ir.ops import reduce_constant
+from hgq.ir.ops import OPS, reduce_constant
+from hgq.ir.range import Range
 
 FLOAT32_BITS = 24
 """Integers of up to this many bits are exact in float32."""
@@ -56,6 +57,11 @@ def _bits(graph: Graph, node: Node) -> int:
         return _dense_bits(graph, node)
     if node.op in ("add", "sub", "sum"):
         return _sum_bits(graph, node)
+    if node.op in ("conv", "sum_pool"):
+        # As for a dense layer: over inputs of either sign, the range is that of the sum of all magnitudes.
+        x = graph[node.args[0]].range
+        both = OPS[node.op].infer(node.attrs, Range(-x.magnitude, x.magnitude, x.frac))
+        return _span(both.magnitude)
     own = _span(node.range.magnitude)
     if node.op == "affine":
         # x * scale + offset, where the offset may be added in two steps: one bit more.
