@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hgq.layers import QActivation, QDense
+from hgq.layers import QActivation, QDense, QFunction
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.training import calibrate
@@ -24,6 +24,11 @@ DATA = {
 
 def quantised(x, name: str | None = None):
     return QActivation("linear", output_quantizer=FracQuantizer(f0=2), input_quantizer=None, name=name)(x)
+
+
+def same_for_all(units: int) -> QDense:
+    """A layer with one type for all inputs: every type of its own costs the C++ compiler time."""
+    return QDense(units, input_quantizer=FracQuantizer(granularity="tensor"))
 
 
 def trained(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -99,7 +104,7 @@ def moves(m):
     line = L.Reshape((8, 4))(m)
     five = L.Cropping1D((1, 2))(L.ZeroPadding1D((2, 3))(L.UpSampling1D(2)(line)))
     flat = L.Flatten()(L.RepeatVector(2)(L.Flatten()(m)))
-    return [one, QDense(3)(four), five, QDense(2)(flat)]
+    return [one, same_for_all(3)(four), five, same_for_all(2)(flat)]
 
 
 @case("m")
@@ -110,7 +115,7 @@ def slices(m):
     pieces += [ops.stack([h, h * 2], axis=-1), ops.squeeze(ops.expand_dims(h, 1), 1), ops.swapaxes(h, 1, 2)]
     pieces += [ops.pad(h, ((0, 0), (1, 0), (0, 2))), ops.concatenate([h, h[:, :1]], axis=1), ops.reshape(h, (-1, 32))]
     pieces += ops.split(h, 2, axis=2)
-    return pieces[:4] + [QDense(2)(L.Flatten()(p)) for p in pieces[4:]]
+    return [*pieces[:4], same_for_all(2)(L.Concatenate()([L.Flatten()(p) for p in pieces[4:]]))]
 
 
 @case("a", "b")
@@ -157,6 +162,23 @@ def rectifiers(a):
     return [layer(h) for layer in layers]
 
 
+@keras.saving.register_keras_serializable(package="tests")
+def bump(x):
+    """A user's own function."""
+    return 1.0 / (1.0 + x * x)
+
+
+@case("a", "b")
+def functions(a, b):
+    each = FracQuantizer(f0=3, granularity="element", overflow="SAT")
+    wraps = FracQuantizer(f0=2, granularity="channel", overflow="WRAP")
+    h = QDense(6, activation="relu")(a)
+    tables = [QFunction("tanh")(h), QFunction("silu", output_quantizer=each)(b), QFunction(bump)(a)]
+    tables.append(QFunction("exponential", input_quantizer=WidthQuantizer(b0=3, i0=1), output_quantizer=wraps)(a))
+    tables.append(QFunction("sigmoid", input_quantizer=each, output_quantizer=each, table_bits=12)(h))
+    return [*tables, QDense(3)(L.Concatenate()(tables)), L.Multiply()([tables[0], tables[1]])]
+
+
 def rearranged_input() -> keras.Model:
     """Moves before anything is quantised: the port has the types of what reads each element."""
     keras.utils.set_random_seed(2)
@@ -167,5 +189,5 @@ def rearranged_input() -> keras.Model:
 
 MODELS = {
     make.__name__: make
-    for make in (merges, residuals, moves, slices, arithmetic, reductions, shared_and_nested, rectifiers)
+    for make in (merges, residuals, moves, slices, arithmetic, reductions, shared_and_nested, rectifiers, functions)
 } | {"rearranged input": rearranged_input}
