@@ -90,9 +90,10 @@ def test_inputs_that_come_late_count_in_the_depth() -> None:
 
 
 def test_the_same_problem_gives_the_same_graph_and_another_seed_another() -> None:
-    matrix, lo, hi = wide(RNG.integers(-128, 128, (10, 10))), [-128] * 10, [127] * 10
-    assert solve(matrix, lo, hi) == solve(matrix, lo, hi)
-    assert solve(matrix, lo, hi, Options(effort=2)) != solve(matrix, lo, hi, Options(effort=2, seed=2))
+    matrix, lo, hi = wide(RNG.integers(-128, 128, (6, 6))), [-128] * 6, [127] * 6
+    again = [solve(matrix, lo, hi, Options(effort=2)) for _ in range(2)]
+    assert again[0] == again[1]
+    assert solve(matrix, lo, hi, Options(effort=2, seed=2)) != again[0]
 
 
 def test_duplicate_and_negated_columns_are_built_once() -> None:
