@@ -1,4 +1,4 @@
-"""Reads the arrays that a command is given: x.npy, x.npz with one array, or x.npz:name."""
+"""Reads the arrays that a command is given: x.npy, x.npz with an array for each input of the model, or x.npz:name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+
+
+def load_arrays(text: str, option: str) -> np.ndarray | dict[str, np.ndarray]:
+    """What a model takes: one array, or the arrays of a .npz file by name, one for each input.
+
+    Raises:
+        ValueError: as `load_array`.
+    """
+    path = Path(text)
+    if path.suffix == ".npz" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            names = [name.removesuffix(".npy") for name in file.namelist()]
+        if len(names) > 1:
+            return {name: load_array(f"{text}:{name}", option) for name in names}
+    return load_array(text, option)
 
 
 def load_array(text: str, option: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hgq.cli.arrays import load_array
+from hgq.cli.arrays import load_arrays
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
@@ -56,7 +56,7 @@ def convert(
         if not model.is_file():
             raise ValueError(f"{model}: there is no such file; give the .keras file that model.save wrote")
         arrays = {
-            name: load_array(text, f"--{name}")
+            name: load_arrays(text, f"--{name}")
             for name, text in (("calibrate", calibrate), ("verify", verify), ("data", data))
             if text is not None
         }

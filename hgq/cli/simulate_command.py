@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hgq.cli.arrays import load_array
+from hgq.cli.arrays import load_arrays
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
@@ -42,7 +42,7 @@ def simulate(
     with exit_codes():
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
-        array = load_array(data, "--data") if data is not None else None
+        array = load_arrays(data, "--data") if data is not None else None
         with Steps() as step:
             if engine in (Engine.KERAS, Engine.ALL):
                 step("start Keras")
