@@ -10,12 +10,10 @@ import numpy as np
 
 from hgq.fixed import decode
 from hgq.frontend.model import functional_of
-from hgq.ir.evaluate import evaluate
+from hgq.ir.evaluate import batch_size, evaluate
 from hgq.ir.graph import Graph, Node
 from hgq.layers import QLayer
 from hgq.training.copy import copy_model
-
-BATCH = 8192
 
 
 def keras_engine(
@@ -34,7 +32,7 @@ def keras_engine(
             net = copy_model(model, "float64") if float64 else model
             source = functional_of(net)
             x = [_floats(graph[name], inputs[name], (raw or {}).get(name)) for name in graph.inputs]
-            predicted = _predict(keras.Model(source.inputs, source.outputs), x)
+            predicted = _predict(keras.Model(source.inputs, source.outputs), x, batch_size(graph))
         results = (_integers(graph[name], y) for name, y in zip(graph.outputs, predicted, strict=True))
         return dict(zip(graph.outputs, results, strict=True))
 
@@ -64,7 +62,7 @@ def layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarr
         if isinstance(layer, QLayer) and layer.name in last and len(layer._inbound_nodes) == 1
     }
     x = [_floats(graph[name], inputs[name], None) for name in graph.inputs]
-    values = _predict(keras.Model(source.inputs, list(tensors.values())), x)
+    values = _predict(keras.Model(source.inputs, list(tensors.values())), x, batch_size(graph))
     return {name: _integers(graph[name], y) for name, y in zip(tensors, values, strict=True)}
 
 
@@ -80,10 +78,10 @@ def _precision(float64: bool) -> Iterator[None]:
         yield
 
 
-def _predict(model: keras.Model, x: list[np.ndarray]) -> list[np.ndarray]:
+def _predict(model: keras.Model, x: list[np.ndarray], batch: int) -> list[np.ndarray]:
     parts = []
-    for start in range(0, max(len(x[0]), 1), BATCH):
-        y = model([one[start : start + BATCH] for one in x], training=False)
+    for start in range(0, max(len(x[0]), 1), batch):
+        y = model([one[start : start + batch] for one in x], training=False)
         parts.append([np.asarray(keras.ops.convert_to_numpy(t)) for t in keras.tree.flatten(y)])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 

@@ -10,7 +10,15 @@ from hgq.ir.graph import Graph
 from hgq.ir.ops import OPS
 
 BATCH = 8192
-"""Samples evaluated at once; bounds the memory."""
+"""Samples evaluated at once at most ..."""
+INTEGERS = 1 << 25
+"""... and integers held at once, over all nodes: images have many. Bounds the memory to some hundred MB."""
+
+
+def batch_size(graph: Graph) -> int:
+    """How many samples to evaluate at once."""
+    each = sum(node.range.lo.size for node in graph)
+    return max(1, min(BATCH, INTEGERS // max(each, 1)))
 
 
 def evaluate_nodes(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -35,14 +43,14 @@ def evaluate_nodes(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, 
 
 def evaluate(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The integers of the outputs, by name; see `evaluate_nodes`. Works through the samples in batches."""
-    parts = [evaluate_nodes(graph, batch) for batch in _batches(inputs)]
+    parts = [evaluate_nodes(graph, batch) for batch in _batches(inputs, batch_size(graph))]
     return {name: np.concatenate([part[name] for part in parts]) for name in graph.outputs}
 
 
-def _batches(inputs: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _batches(inputs: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
     samples = min((len(x) for x in inputs.values()), default=0)
-    for start in range(0, max(samples, 1), BATCH):
-        yield {name: x[start : start + BATCH] for name, x in inputs.items()}
+    for start in range(0, max(samples, 1), size):
+        yield {name: x[start : start + size] for name, x in inputs.items()}
 
 
 def _accept(name: str, inputs: Mapping[str, np.ndarray], lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

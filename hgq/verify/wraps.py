@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hgq.fixed import Overflow, as_objects, round_off
-from hgq.ir.evaluate import BATCH, evaluate_nodes
+from hgq.ir.evaluate import batch_size, evaluate_nodes
 from hgq.ir.graph import Graph
 
 
@@ -32,8 +32,9 @@ def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
     samples = len(next(iter(inputs.values())))
     counts: dict[str, int] = {}
     elements: dict[str, np.ndarray] = {}
-    for start in range(0, samples, BATCH):
-        values = evaluate_nodes(graph, {name: x[start : start + BATCH] for name, x in inputs.items()})
+    size = batch_size(graph)
+    for start in range(0, samples, size):
+        values = evaluate_nodes(graph, {name: x[start : start + size] for name, x in inputs.items()})
         for node in graph:
             if node.op != "quantize":
                 continue
