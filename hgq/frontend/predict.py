@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from hgq.frontend.model import functional_of
 from hgq.ir.evaluate import batch_size, evaluate
 from hgq.ir.graph import Graph, Node
 from hgq.layers import QLayer
+from hgq.layers.precision import double_precision
 from hgq.training.copy import copy_model
 
 
@@ -28,7 +28,7 @@ def keras_engine(
     """
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with _precision(float64):
+        with double_precision(float64):
             net = copy_model(model, "float64") if float64 else model
             source = functional_of(net)
             x = [_floats(graph[name], inputs[name], (raw or {}).get(name)) for name in graph.inputs]
@@ -64,18 +64,6 @@ def layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarr
     x = [_floats(graph[name], inputs[name], None) for name in graph.inputs]
     values = _predict(keras.Model(source.inputs, list(tensors.values())), x, batch_size(graph))
     return {name: _integers(graph[name], y) for name, y in zip(tensors, values, strict=True)}
-
-
-@contextlib.contextmanager
-def _precision(float64: bool) -> Iterator[None]:
-    """JAX knows float64 only where it is switched on."""
-    if float64 and keras.backend.backend() == "jax":
-        import jax
-
-        with jax.enable_x64(True):
-            yield
-    else:
-        yield
 
 
 def _predict(model: keras.Model, x: list[np.ndarray], batch: int) -> list[np.ndarray]:

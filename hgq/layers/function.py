@@ -12,6 +12,7 @@ from keras import ops
 
 from hgq.fixed import FixedArray, FixedType, encode
 from hgq.layers.base import QLayer
+from hgq.layers.precision import double_precision
 from hgq.quantizers import FracQuantizer
 from hgq.quantizers.exact import Tensor, power_of_two, read
 
@@ -171,8 +172,9 @@ class QFunction(QLayer):
         return np.ldexp(m[:, 0].astype(np.float64), -t.frac)
 
     def _by_backend(self, x: np.ndarray) -> np.ndarray:
-        """The user's function in float64, or in float32 where the backend knows no other."""
-        y = np.asarray(ops.convert_to_numpy(self.function(ops.convert_to_tensor(x, "float64"))), np.float64)
+        """The user's function in float64."""
+        with double_precision():
+            y = np.asarray(ops.convert_to_numpy(self.function(ops.convert_to_tensor(x, "float64"))), np.float64)
         if y.shape != x.shape:
             raise ValueError(f"{self}: the function makes shape {y.shape} of {x.shape}. Fix: work element by element.")
         return y
