@@ -6,6 +6,7 @@ Bits that are dropped on purpose end in a named sink, so that a lint without exc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -18,6 +19,9 @@ from hgq.netlist.ops import OPS, literal
 from hgq.netlist.signal import Signal
 from hgq.ports import Port, bus_width
 
+APART = 8
+"""A module with so many instances is not copied into its parent by Verilator: that would take minutes and gigabytes."""
+
 
 def emit_verilog(
     design: Design, inputs: list[Port], outputs: list[Port], *, clock_ns: float, version: str
@@ -28,12 +32,12 @@ def emit_verilog(
         inputs, outputs: how the tensors of ``design.inputs`` and ``design.outputs`` lie on the packed ports.
     """
     files = {f"{design.name}.v": _top(design, inputs, outputs, clock_ns, version)}
-    for name in dict.fromkeys(one.module for one in _alive(design)):
-        files[f"{name}.v"] = _module(design.modules[name], version)
+    for name, uses in Counter(one.module for one in _alive(design)).items():
+        files[f"{name}.v"] = _module(design.modules[name], version, uses)
     return files
 
 
-def _module(module: Module, version: str) -> str:
+def _module(module: Module, version: str, uses: int) -> str:
     signals = [Signal(None if n.constant else f"n{i}", n.type, n.lo, n.hi) for i, n in enumerate(module.nodes)]
     lines: list[str] = []
     registers: list[str] = []
@@ -77,6 +81,8 @@ def _module(module: Module, version: str) -> str:
         name=module.name,
         version=version,
         latency=module.latency(),
+        uses=uses,
+        apart=uses >= APART,
         clocked=bool(registers),
         inputs=[(p.name, _vector(_width(module, p))) for p in module.inputs if p.name not in empty],
         outputs=[(p.name, _vector(_width(module, p))) for p in module.outputs if _width(module, p)],
