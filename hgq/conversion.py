@@ -28,7 +28,7 @@ from hgq.frontend.model import input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
-from hgq.layers import freeze_tables
+from hgq.layers.function import freeze_tables
 from hgq.names import identifier
 from hgq.netlist.design import Design
 from hgq.ports import Port, bus_width, pack

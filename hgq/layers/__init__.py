@@ -6,7 +6,7 @@ from hgq.layers.base import QLayer
 from hgq.layers.conv import QConv1D, QConv1DBatchNorm, QConv1DTranspose, QConv2D, QConv2DBatchNorm, QConv2DTranspose
 from hgq.layers.dense import QDense
 from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableConv1D, QSeparableConv2D
-from hgq.layers.function import QFunction, freeze_tables
+from hgq.layers.function import QFunction
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
 
