@@ -128,7 +128,8 @@ def plan_take(context: Context, node: Node) -> list[PlannedLayer]:
 def plan_lookup(context: Context, node: Node) -> list[PlannedLayer]:
     """Tables of integers, indexed by the bits of the argument; the bits of the result are the entry."""
     tables: dict[tuple[int, ...], str] = {}
-    before, values = [], []
+    before: list[list[str]] = []
+    values: list[str] = []
     for i, (read, t) in enumerate(zip(node.attrs["reads"], node.attrs["types"], strict=True)):
         _, entries = table_of(node.attrs, i)
         if t is None:

@@ -6,6 +6,7 @@ Bits that are dropped on purpose end in a named sink, so that a lint without exc
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
@@ -109,40 +110,54 @@ def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: floa
             read += port.width
     delayed: dict[tuple[str, int], str] = {}
 
+    buses = {name: _Bus(wire) for name, wire in design.wires.items()}
+    joined: set[str] = set()
+
+    def whole(name: str) -> str:
+        """Wire `name` as one vector."""
+        if buses[name].parts and name not in joined:
+            joined.add(name)
+            pieces = _concat(piece for piece, _, _ in buses[name].parts)
+            lines.append(f"  wire {_vector(design.wires[name].width)}{name} = {pieces};")
+        return name
+
     def after(name: str, cycles: int) -> str:
         """Wire `name`, `cycles` clocks later."""
         if not cycles:
             return name
         if (name, cycles) not in delayed:
-            before = after(name, cycles - 1)
+            before = after(name, cycles - 1) if cycles > 1 else whole(name)
             delayed[name, cycles] = f"{name}_d{cycles}"
             lines.append(f"  reg {_vector(design.wires[name].width)}{name}_d{cycles};")
             clocked.append(f"    {name}_d{cycles} <= {before};")
         return delayed[name, cycles]
 
-    buses = {name: _Bus(wire) for name, wire in design.wires.items()}
     read_bits: dict[str, int] = {}
     made: set[str] = set(design.inputs)
     for count, one in enumerate(_alive(design)):
         module = design.modules[one.module]
-        new = [w for w in one.outputs if w not in made and design.wires[w].width]
-        if new:
-            lines += ["", *(f"  wire {_vector(design.wires[w].width)}{w};" for w in new)]
+        if not made.issuperset(one.outputs):
+            lines.append("")
         made.update(one.outputs)
-        pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
-        for port, (wire, part), cycles in zip(module.inputs, one.input_elements(), one.delays, strict=True):
-            if _width(module, port):
-                name = after(wire, cycles)
-                pins.append(f".{port.name}({_join(buses[wire].slices(name, part))})")
-                read_bits[name] = read_bits.get(name, 0) | buses[wire].mask(part)
         for port, (wire, part) in zip(module.outputs, one.output_elements(), strict=True):
             if _width(module, port):
-                pins.append(f".{port.name}({_join(buses[wire].slices(wire, part))})")
+                name = wire if part is None else buses[wire].add(part)
+                lines.append(f"  wire {_vector(_width(module, port))}{name};")
+        pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
+        for pin, (wire, part), cycles in zip(module.inputs, one.input_elements(), one.delays, strict=True):
+            if _width(module, pin):
+                name = after(wire, cycles)
+                pins.append(f".{pin.name}({_join(buses[wire].slices(name, part))})")
+                read_bits[name] = read_bits.get(name, 0) | buses[wire].mask(part)
+        for pin, (wire, part) in zip(module.outputs, one.output_elements(), strict=True):
+            if _width(module, pin):
+                pins.append(f".{pin.name}({_join(buses[wire].slices(wire, part))})")
         lines.append(f"  {module.name} u{count} ({', '.join(pins)});")
     elements: list[str] = []
     unused: list[str] = []
     for name, port, cycles in zip(design.outputs, outputs, design.output_delays, strict=True):
-        elements += _elements(design.wires[name], port, after(name, cycles) if design.wires[name].width else "")
+        bus = (after(name, cycles) if cycles else whole(name)) if design.wires[name].width else ""
+        elements += _elements(design.wires[name], port, bus)
     lines.append("")
     if design.register_outputs:
         lines.append(f"  reg {_vector(out_width)}out_data_r;")
@@ -184,9 +199,14 @@ def _alive(design: Design) -> list[Instance]:
 
 
 class _Bus:
-    """Where the elements of a wire lie in its bits."""
+    """Where the elements of a wire lie in its bits.
+
+    A wire that many instances make is a vector for each of them: simulators are slow on slices of very wide ones.
+    """
 
     def __init__(self, wire: Wire):
+        self.name = wire.name
+        self.parts: list[tuple[str, int, int]] = []  # name, lowest bit, end; in order
         widths = [0 if lo == hi else FixedType.holding(lo, hi, frac).width for lo, hi, frac in wire.elements]
         self.low = [0, *accumulate(widths)]
 
@@ -201,8 +221,22 @@ class _Bus:
                 runs.append((low, end))
         return runs
 
+    def add(self, part: Iterable[int]) -> str:
+        """The name of the vector that holds the next elements."""
+        ((low, end),) = self._runs(part)  # neighbours: what one position makes lies side by side
+        self.parts.append((f"{self.name}__{len(self.parts)}", low, end))  # no other name has two underscores
+        return self.parts[-1][0]
+
     def slices(self, name: str, part: Iterable[int] | None) -> list[str]:
-        """The elements as slices of the vector `name`."""
+        """The elements as slices of the vector `name`, or of those that the wire consists of."""
+        if name == self.name and self.parts:
+            starts = [low for _, low, _ in self.parts]
+            found = []
+            for low, end in self._runs(part):
+                for piece, first, last in self.parts[bisect_right(starts, low) - 1 : bisect_left(starts, end)]:
+                    at = max(low, first)
+                    found.append(f"{piece}{_slice(at - first, min(end, last) - at, last - first)}")
+            return found
         return [f"{name}{_slice(low, end - low, self.low[-1])}" for low, end in self._runs(part)]
 
     def mask(self, part: Iterable[int] | None) -> int:

@@ -75,8 +75,8 @@ def halved(context: Context, y: Value, count: int) -> Value:
 def with_constant(context: Context, op: str, x: Value, constant: Any, first: bool) -> Value:
     """add, sub, mul, maximum or minimum with a constant; `first`: whether the constant is the first operand."""
     values = constant_values(constant, len(context.shape(x)))
-    if op == "mul" and (scale := _power(values)) is not None:
-        return context.add("scale", "scale", x, power=scale) if scale else x
+    if op == "mul" and (power := _power(values)) is not None:
+        return context.add("scale", "scale", x, power=power) if power else x
     if op in ("maximum", "minimum"):
         return _limited(context, op, x, values)
     shape = np.broadcast_shapes(context.shape(x), values.shape)
@@ -184,7 +184,7 @@ def reduced(context: Context, op: str, x: Value, axis: Any, keepdims: bool) -> t
     count = int(np.prod([shape[a] for a in over], dtype=np.int64))
     if count == 1:
         return context.reshape(x, left), 1
-    places = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape).transpose(kept + over)
-    rows = context.take(places.reshape(*(shape[a] for a in kept), count), x)
+    numbers = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape).transpose(kept + over)
+    rows = context.take(numbers.reshape(*(shape[a] for a in kept), count), x)
     result = context.add(op, op, rows) if kept else context.add(op, op, context.reshape(rows, (1, count)))
     return context.reshape(result, left), count

@@ -240,7 +240,7 @@ def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int,
             if len(arguments) != 1 and type(part) not in SEVERAL:
                 raise Unconvertible(f"it is called on {len(arguments)} tensors", "call it on one")
             made = HANDLERS[type(part)](context, part, *arguments)
-        return made if isinstance(made, list) else [made]
+        return list(made) if isinstance(made, list) else [made]
     except Unconvertible as reason:
         context.report(kind, origin, reason.what, reason.fix)
     except ValueError as reason:  # a layer's own complaint, such as weights that are NaN; it names the layer

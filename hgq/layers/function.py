@@ -174,7 +174,7 @@ class QFunction(QLayer):
     def _by_backend(self, x: np.ndarray) -> np.ndarray:
         """The user's function in float64."""
         with double_precision():
-            y = np.asarray(ops.convert_to_numpy(self.function(ops.convert_to_tensor(x, "float64"))), np.float64)
+            y = np.asarray(ops.convert_to_numpy(self._float(ops.convert_to_tensor(x, "float64"))), np.float64)
         if y.shape != x.shape:
             raise ValueError(f"{self}: the function makes shape {y.shape} of {x.shape}. Fix: work element by element.")
         return y

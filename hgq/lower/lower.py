@@ -142,7 +142,7 @@ def _reads(source: dict[str, Wiring], nodes: list[Node], inside: set[str]) -> di
             for base, part in source[arg].parts().items():
                 if base not in inside:
                     whole = part is None or reads.get(base, ()) is None
-                    reads[base] = None if whole else tuple(sorted({*(reads.get(base) or ()), *part}))
+                    reads[base] = None if whole else tuple(sorted({*(reads.get(base) or ()), *(part or ())}))
     return reads
 
 

@@ -193,7 +193,7 @@ class Builder:
             case "add" | "sub":
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
             case "max" | "min":
-                return self._select(node.op, *args, *node.params, node.frac)
+                return self._select(node.op, args[0], args[1], node.params[0], node.params[1], node.frac)
             case "mul":
                 return self.mul(*args)
             case "lookup":

@@ -77,7 +77,7 @@ def _sum_bits(graph: Graph, node: Node) -> int:
     terms = [graph[arg].range for arg in node.args]
     parts = [(r.magnitude, r.frac, r.zero) for r in terms]
     if node.op == "sum":
-        parts = [tuple(np.moveaxis(a, -1, 0)) for a in parts[0]]  # type: ignore[misc]
+        parts = [tuple(np.moveaxis(a, -1, 0)) for a in parts[0]]
         parts = list(zip(*parts, strict=True))
     finest = np.max([np.where(zero, -(1 << 40), frac) for _, frac, zero in parts], axis=0)
     total = sum(np.asarray(m, object) << as_objects(np.where(zero, 0, finest - frac)) for m, frac, zero in parts)

@@ -34,13 +34,12 @@ def _on_grid(out: Range, frac: Array, source: Range, x: Array) -> Array:
 
 def _add_infer(attrs: Attrs, *ranges: Range) -> Range:
     frac, ends = _common("add", ranges)
-    return Range(sum(lo for lo, _ in ends), sum(hi for _, hi in ends), frac)
+    return Range(reduce(np.add, [lo for lo, _ in ends]), reduce(np.add, [hi for _, hi in ends]), frac)
 
 
 def _add_evaluate(attrs: Attrs, out: Range, ins: tuple[Range, ...], *xs: Array) -> Array:
     frac, _ = _common("add", ins)
-    total = sum(_on_grid(out, frac, source, x) for source, x in zip(ins, xs, strict=True))
-    return narrow(np.asarray(total), out)
+    return narrow(reduce(np.add, [_on_grid(out, frac, source, x) for source, x in zip(ins, xs, strict=True)]), out)
 
 
 def _sub_infer(attrs: Attrs, a: Range, b: Range) -> Range:

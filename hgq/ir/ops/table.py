@@ -30,14 +30,14 @@ def _check(attrs: Attrs, x: Range) -> None:
 
 def _lookup_infer(attrs: Attrs, x: Range) -> Range:
     _check(attrs, x)
-    lo, hi = [], []
+    lows, highs = [], []
     bounds = zip(x.lo.ravel().tolist(), x.hi.ravel().tolist(), strict=True)
     for position, (a, b) in enumerate(bounds):
         lowest, entries = table_of(attrs, position)
         reached = entries[a - lowest : b - lowest + 1]
-        lo.append(int(reached.min()))
-        hi.append(int(reached.max()))
-    lo, hi = (np.array(ends, object).reshape(x.shape) for ends in (lo, hi))
+        lows.append(int(reached.min()))
+        highs.append(int(reached.max()))
+    lo, hi = (np.array(ends, object).reshape(x.shape) for ends in (lows, highs))
     types = attrs["types"]
     if ((lo < types.lo) | (hi > types.hi)).any():
         raise IRError("lookup: an entry is outside the type of the result")
