@@ -162,7 +162,7 @@ def compare(name: str, kernels: list[np.ndarray], found: list[dict], efforts: li
         limit = int(better["depth"])
         wishes = {f"ours, effort {e}": Options(effort=e, depth_limit=limit) for e in efforts}
         wishes |= {"ours, least depth": Options(), "ours, least depth + 1": Options(extra_depth=1)}
-        if matrix.size <= 512:  # a long search each
+        if max(one.size for one in kernels) <= 256:  # a long search each
             wishes["ours, fused"] = Options(effort=max(efforts), depth_limit=limit, objective=Objective.LUT3)
             wishes["ours, adders"] = Options(effort=max(efforts), depth_limit=limit, objective=Objective.ADDERS)
         for label, options in wishes.items():

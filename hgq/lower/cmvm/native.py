@@ -23,7 +23,7 @@ MAX_BITS = 56
 """The core works on int64: every sum of |coefficient| * range must fit this many bits, with room for partial sums."""
 
 
-_STEPS_A_DIGIT = 180_000
+_STEPS_A_DIGIT = 400_000
 """A matrix of few digits is searched through long before the steps of its effort are used up."""
 
 
@@ -91,7 +91,7 @@ def solve(
 def _settings(options: Options) -> _Options:
     """Work is counted in elementary steps of some 50 ns: a limit means the same graph on every machine."""
     searching = options.effort >= 2
-    steps = 30_000_000 * 4 ** max(options.effort - 2, 0)
+    steps = 100_000_000 * 4 ** max(options.effort - 2, 0)
     return _Options(
         objective=int(options.objective),
         starts=8 if searching else 4,
@@ -99,7 +99,7 @@ def _settings(options: Options) -> _Options:
         tree_tries=4,
         search=1,
         passes=300 if searching else 30,
-        ceiling=4 * steps if searching else 24_000_000,
+        ceiling=2 * steps if searching else 24_000_000,
         work=steps if searching else 0,
         seed=options.seed,
         limit=-1 if options.depth_limit is None else options.depth_limit,
