@@ -28,7 +28,6 @@ from hgq.frontend.model import input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
-from hgq.layers.function import freeze_tables
 from hgq.names import identifier
 from hgq.netlist.design import Design
 from hgq.ports import Port, bus_width, pack
@@ -38,6 +37,7 @@ from hgq.report.text import facts
 from hgq.sim.hls4ml_types import check_types
 from hgq.sim.toolchain import ABSENT, missing, versions
 from hgq.training import calibrate as find_ranges
+from hgq.training import freeze_tables
 from hgq.verify import corner_vectors, count_wraps, float32_certificate
 
 BACKENDS = ("Vitis", "Vivado")

@@ -188,19 +188,3 @@ class QFunction(QLayer):
         named = isinstance(self.function, str)
         function = self.function if named else keras.saving.serialize_keras_object(self.function)
         return config | {"function": function, "table_bits": self.table_bits}
-
-
-def freeze_tables(model: keras.Model, again: bool = False) -> int:
-    """Makes every table of `model` that is missing, or all of them `again`; returns how many were made.
-
-    A layer whose ranges are not known yet is left out: the converter says so with the layer's name.
-    """
-    from hgq.resource.model import priced_layers
-
-    made = 0
-    for layer, _ in priced_layers(model):
-        wanted = isinstance(layer, QFunction) and (again or not layer.is_frozen)
-        if wanted and all(quantizer.range_known for quantizer in layer.quantizers().values()):
-            layer.freeze()
-            made += 1
-    return made

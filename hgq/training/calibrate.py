@@ -10,9 +10,10 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import Overflow
-from hgq.layers.function import freeze_tables
+from hgq.layers.function import QFunction
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers import FracQuantizer, Quantizer
+from hgq.resource.model import priced_layers
 
 ELEMENTS_AT_ONCE = 2_000_000
 
@@ -40,6 +41,20 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
             quantizer.calibrating = False
     freeze_tables(model, again=True)
     return samples
+
+
+def freeze_tables(model: keras.Model, again: bool = False) -> int:
+    """Makes every table of `model` that is missing, or all of them `again`; returns how many were made.
+
+    A layer whose ranges are not known yet is left out: the converter says so with the layer's name.
+    """
+    made = 0
+    for layer, _ in priced_layers(model):
+        wanted = isinstance(layer, QFunction) and (again or not layer.is_frozen)
+        if wanted and all(quantizer.range_known for quantizer in layer.quantizers().values()):
+            layer.freeze()
+            made += 1
+    return made
 
 
 def count_wraps(model: keras.Model, x: Any, batch_size: int | None = None) -> dict[str, tuple[int, int]]:

@@ -11,9 +11,9 @@ from hgq.errors import ConversionError
 from hgq.fixed import Overflow, Rounding, encode
 from hgq.frontend import read_model
 from hgq.layers import QDense, QFunction
-from hgq.layers.function import FUNCTIONS, freeze_tables
+from hgq.layers.function import FUNCTIONS
 from hgq.quantizers import FracQuantizer, WidthQuantizer
-from hgq.training import calibrate
+from hgq.training import calibrate, freeze_tables
 
 X = np.random.default_rng(0).normal(size=(200, 6)).astype("float32") * 2
 
