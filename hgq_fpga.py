@@ -46,6 +46,11 @@ def simulate() -> None:
     _run("simulate_command")
 
 
+def report() -> None:
+    """The command hgq-report."""
+    _run("report_command")
+
+
 def _run(command: str) -> None:
     message = rival()
     if message is None:

@@ -21,16 +21,21 @@ from hgq.netlist.design import Design
 from hgq.passes import insert_registers, optimise
 from hgq.ports import Port, bus_width, pack, unpack
 from hgq.report import summary
+from hgq.report.resources import measure, save_report
 from hgq.sim.csim import run_csim
+from hgq.sim.mapped import simulate_mapped
 from hgq.sim.protocol import check_protocol
 from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
+from hgq.sim.yosys import Mapped
 from hgq.verify import Engine, corner_vectors, verify_engines
 from hgq.verify.localise import localise_rtl
 
 ENGINES = ("csim", "verilator", "cocotb", "keras")
 PROTOCOL_VECTORS = 2000
 """How many vectors the clock-by-clock test takes: it is slow and looks at timing, not at values."""
+MAPPED_VECTORS = 4096
+"""Vectors for a mapped netlist: stored samples and corner vectors, half of each."""
 CORNERS = 100_000
 """Corner vectors by default ..."""
 CORNER_ELEMENTS = 20_000_000
@@ -89,7 +94,7 @@ class Project:
             for one, port in zip(tensors(x, shapes), self.inputs, strict=True)
         ]
 
-    def predict(self, x: Any) -> np.ndarray | list[np.ndarray]:
+    def predict(self, x: Any) -> Any:
         """What the hardware gives for real numbers, as real numbers in float64; a list if there are several outputs.
 
         Raises:
@@ -160,6 +165,55 @@ class Project:
             progress("Verilog under cocotb, clock by clock")
             verdict["Verilog (cocotb protocol)"] = self._protocol({k: x[:PROTOCOL_VECTORS] for k, x in vectors.items()})
         return {"data": samples, "corners": len(next(iter(extra.values()))), "engines": verdict}
+
+    def resources(
+        self,
+        family: str = "xcup",
+        *,
+        total: bool = True,
+        per_layer: bool = True,
+        simulate: bool = True,
+        progress: Progress = lambda _: None,
+    ) -> dict[str, Any]:
+        """Counts LUTs, registers and so on with Yosys, and puts them into the project's reports.
+
+        Args:
+            family: "xcup", "xc7", "ecp5", "ice40" or "gowin".
+            total: the whole design, flattened. per_layer: each layer by itself.
+            simulate: compares the mapped netlist (which `total` makes) with the integer model.
+
+        Returns:
+            The tables, as report.json has them below ``resources`` and `family`.
+
+        Raises:
+            VerificationError: the mapped netlist does not compute what the model does.
+            ToolError: Yosys is missing or failed.
+        """
+        sources = self._sources()
+        found, mapped = measure(
+            sources, self.top, self.report["layers"], family, total=total, per_layer=per_layer, progress=progress
+        )
+        if mapped is not None and simulate:
+            found["simulation"] = self._simulate_mapped(mapped, progress)
+        self.report.setdefault("resources", {})[family] = found
+        save_report(self.path, self.report)
+        return found
+
+    def _simulate_mapped(self, mapped: Mapped, progress: Progress) -> dict[str, Any]:
+        """The mapped netlist against the integer model, on stored samples and corner vectors."""
+        x = corner_vectors({port.name: port.types for port in self.inputs}, MAPPED_VECTORS // 2)
+        if (self.path / "tb" / "vectors.npz").is_file():
+            stored = self._named(self._stored())
+            x = {name: np.concatenate([stored[name][: MAPPED_VECTORS // 2], x[name]]) for name in x}
+        netlist, width = mapped.netlist(), bus_width(self.outputs)
+
+        def engine(x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            words = pack(self.inputs, [x[name] for name in self.graph.inputs])
+            got = simulate_mapped(netlist, words, width, self.latency)
+            return dict(zip(self.graph.outputs, unpack(self.outputs, got), strict=True))
+
+        verdict = verify_engines(self.graph, x, {f"the netlist mapped to {mapped.family}": engine}, progress=progress)
+        return {"vectors": max(verdict.vectors.values()), "differences": 0, "latency": self.latency}
 
     def rtl_design(self) -> RtlDesign:
         """The Verilog in the folder, as the simulator takes it."""

@@ -89,9 +89,9 @@ def _table(inputs: int) -> int:
 
 
 def _absorbed(module: Module) -> set[int]:
-    """Rectifiers that cost nothing, since their only readers take them in, whatever wires lie between.
+    """Rectifiers that cost nothing, since only clamps read them, whatever wires lie between: these select by the sign.
 
-    Where only registers read one, the sign becomes the reset of the flip-flops; a clamp selects by it.
+    (The reset of a register could do the same for it; Yosys does not find that.)
     """
     readers: list[set[str]] = [set() for _ in module.nodes]
     for port in module.outputs:
@@ -101,7 +101,7 @@ def _absorbed(module: Module) -> set[int]:
         node = module.nodes[i]
         for arg in node.args:
             readers[arg] |= readers[i] if node.op == "keep" else {node.op}
-    return {i for i, n in enumerate(module.nodes) if n.op == "relu" and readers[i] in ({"register"}, {"clamp"})}
+    return {i for i, n in enumerate(module.nodes) if n.op == "relu" and readers[i] == {"clamp"}}
 
 
 def _read(module: Module) -> tuple[list[int], list[int]]:

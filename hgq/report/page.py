@@ -7,9 +7,12 @@ from typing import Any
 from hgq.emit.templates import template
 from hgq.report.text import COLUMNS, cells, facts
 
+Resources = list[tuple[list[str], list[str], list[list[str]]]]
+"""For each family: facts, titles of the table and its rows."""
 
-def to_html(report: dict[str, Any]) -> str:
-    """The page for a report."""
+
+def to_html(report: dict[str, Any], resources: Resources | None = None) -> str:
+    """The page for a report, and for what `hgq-report` counted if it was run."""
     rows = [cells(row) for row in report["layers"]]
     return template("report/report.html.j2").render(
         report=report,
@@ -17,6 +20,7 @@ def to_html(report: dict[str, Any]) -> str:
         rows=rows,
         total=cells({"layer": "total", **report["totals"]}),
         facts=facts(report),
+        resources=resources or [],
         histograms=[(name, _bars(counts)) for name, counts in report["histograms"].items()],
     )
 

@@ -16,6 +16,7 @@ COLUMNS = (
     ("EBOPs", "ebops"),
     ("adders", "adders"),
     ("adder bits", "adder_bits"),
+    ("LUTs (est.)", "lut_estimate"),
     ("registers", "registers"),
     ("latency", "latency"),
 )

@@ -158,10 +158,11 @@ def _needed(sources: Sequence[Path], top: str) -> list[str]:
 
 
 def _tail(log: Path) -> str:
-    """The lines of Yosys' log that matter: from the first error on, or else the last ones."""
+    """The lines of Yosys' log that matter: warnings and what follows the first error, or else the last lines."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     first = next((i for i, line in enumerate(lines) if "ERROR" in line or "Traceback" in line), max(len(lines) - 8, 0))
-    return "\n".join(lines[first : first + 12])
+    warnings = [line for line in lines[:first] if line.startswith("Warning")]
+    return "\n".join([*warnings[-5:], *lines[first : first + 10]])
 
 
 def _writable(folder: Path) -> Path:

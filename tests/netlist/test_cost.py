@@ -1,0 +1,76 @@
+"""The estimate of LUTs: by hand on single nodes, and against Yosys on modules as the emitter writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hgq.emit.verilog import emit_verilog
+from hgq.fixed import FixedType
+from hgq.netlist import Builder, Design, Instance, Module, Wire
+from hgq.netlist.cost import lut_estimate
+from hgq.sim.yosys import synthesise
+
+S8, U8 = (-128, 127, 0), (0, 255, 0)
+
+CASES: dict[str, tuple[list[tuple[int, int, int]], Callable[[Builder, tuple[int, ...]], int], int]] = {
+    "signed sum": ([S8, S8], lambda b, x: b.add(*x), 9),
+    "unsigned sum: the carry out needs no LUT": ([U8, U8], lambda b, x: b.add(*x), 8),
+    "low bits of a shifted sum are wires": ([S8, S8], lambda b, x: b.add(*x, 0, 3), 9),
+    "a shifted minuend leaves the low bits to negate": ([S8, S8], lambda b, x: b.sub(*x, 3, 0), 12),
+    "operands side by side are wires": ([U8, U8], lambda b, x: b.add(*x, 0, 8), 0),
+    "a constant below which all are wires": ([S8], lambda b, x: b.add(x[0], b.const(48)), 5),
+    "negation": ([S8], lambda b, x: b.neg(x[0]), 9),
+    "rectifier": ([S8], lambda b, x: b.relu(x[0]), 7),
+    "rectifier whose low bits are dropped": ([S8], lambda b, x: b.keep(b.relu(x[0]), 3, FixedType(False, 4, 0)), 4),
+    "rectifier in front of a register": ([S8], lambda b, x: b.register(b.relu(x[0])), 7),
+    "sum of which only low bits are read": ([S8, S8], lambda b, x: b.keep(b.add(*x), 0, FixedType(True, 5, 0)), 5),
+    "sum of even numbers": ([S8, S8, S8], lambda b, x: b.add(b.add(x[0], x[1], 2, 1), x[2], 0, 1), 10 + 9),
+}
+
+
+def module(elements: list[tuple[int, int, int]], make: Callable[[Builder, tuple[int, ...]], int]) -> Module:
+    builder = Builder("m")
+    x = builder.input("x", elements)
+    return builder.module({"y": [make(builder, x)]})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_estimate_by_hand(name: str) -> None:
+    elements, make, luts = CASES[name]
+    assert lut_estimate(module(elements, make)) == luts
+
+
+def test_yosys_counts_as_many(tmp_path: Path) -> None:
+    """All cases at once, each on inputs of its own."""
+    builder = Builder("cases")
+    x = builder.input("x", [element for elements, *_ in CASES.values() for element in elements])
+    refs, used = [], 0
+    for elements, make, _ in CASES.values():
+        refs.append(make(builder, x[used : used + len(elements)]))
+        used += len(elements)
+    # All in the same clock, since a module has one latency.
+    late = [ref if builder.nodes[ref].op == "register" else builder.register(ref) for ref in refs]
+    made = builder.module({"y": late})
+    elements = tuple((made.nodes[r].lo, made.nodes[r].hi, 0) for r in made.outputs[0].refs)
+    wires = {"x": Wire("x", tuple(e for es, *_ in CASES.values() for e in es), "x"), "y": Wire("y", elements, "y")}
+    design = Design("top", {"cases": made}, (Instance("cases", ("x",), ("y",), (0,)),), wires, ("x",), ("y",), (0,))
+    (tmp_path / "cases.v").write_text(emit_verilog(design, *_ports(wires), clock_ns=5, version="test")["cases.v"])
+    counts = synthesise([tmp_path / "cases.v"], "cases", "xcup").counts
+    assert lut_estimate(made) == counts["luts"] == sum(luts for *_, luts in CASES.values())
+
+
+def _ports(wires: dict[str, Wire]):
+    import numpy as np
+
+    from hgq.fixed import FixedArray
+    from hgq.ports import Port
+
+    found = []
+    for wire in wires.values():
+        types = [FixedType.holding(*e) for e in wire.elements]
+        rows = np.array([(t.signed, t.width, t.frac) for t in types])
+        found.append([Port(wire.name, FixedArray(*rows.T))])
+    return found
