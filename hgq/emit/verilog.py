@@ -139,10 +139,10 @@ def _top(design: Design, inputs: list[Port], outputs: list[Port], clock_ns: floa
         if not made.issuperset(one.outputs):
             lines.append("")
         made.update(one.outputs)
-        for port, (wire, part) in zip(module.outputs, one.output_elements(), strict=True):
-            if _width(module, port):
+        for made_port, (wire, part) in zip(module.outputs, one.output_elements(), strict=True):
+            if _width(module, made_port):
                 name = wire if part is None else buses[wire].add(part)
-                lines.append(f"  wire {_vector(_width(module, port))}{name};")
+                lines.append(f"  wire {_vector(_width(module, made_port))}{name};")
         pins = [".clk(clk)"] if any(n.op == "register" for n in module.nodes) else []
         for pin, (wire, part), cycles in zip(module.inputs, one.input_elements(), one.delays, strict=True):
             if _width(module, pin):
