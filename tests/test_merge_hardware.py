@@ -60,7 +60,7 @@ def mutated(project: Project, out: Path) -> Project:
 @pytest.mark.hls
 def test_one_changed_entry_of_a_table_in_the_verilog_is_found(converted: Project, tmp_path: Path) -> None:
     project = mutated(converted, tmp_path / "p")
-    file = next(f for f in sorted((project.path / "rtl").glob("*.v")) if "function" in f.read_text())
+    file = next(f for f in sorted((project.path / "rtl").glob("*.v")) if "endfunction" in f.read_text())
     text = file.read_text()
     entry = re.search(r"^( +\d+'d\d+.*: table__0 = \d+'d)(\d+);", text, re.MULTILINE)
     assert entry
