@@ -9,7 +9,7 @@ from __future__ import annotations
 from hgq.netlist.module import Module, Node
 
 BAND = 0.10
-"""The estimate has been within this part of what Yosys 0.70 maps to Xilinx cells, see hgq/report/README.md."""
+"""For every design in hgq/report/README.md the estimate lies within this part of what Yosys maps to Xilinx cells."""
 
 
 def lut_estimate(module: Module) -> int:
