@@ -127,7 +127,7 @@ def test_an_installed_wheel_converts_and_verifies(wheel: Path, tmp_path: Path) -
     ):
         done = run(command, empty)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 differences" in (empty / "small/report.txt").read_text()
+    assert "verified: 0 differences" in (empty / "small/report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["hgq2", "HGQ"])
