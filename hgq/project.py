@@ -28,8 +28,9 @@ from hgq.sim.protocol import check_protocol
 from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
 from hgq.sim.yosys import Mapped
-from hgq.verify import Engine, corner_vectors, verify_engines
+from hgq.verify import Difference, Engine, corner_vectors, verify_engines
 from hgq.verify.localise import localise_rtl
+from hgq.verify.run import Tensors
 
 ENGINES = ("csim", "verilator", "cocotb", "keras")
 PROTOCOL_VECTORS = 2000
@@ -159,7 +160,7 @@ class Project:
             progress("lint")
             lint(self._sources(), self.top)
             run["Verilog (Verilator)"] = self._rtl
-        localise = {"Verilog (Verilator)": self._localise()}
+        localise = {"Verilog (Verilator)": self._localise}
         verdict = verify_engines(self.graph, vectors, run, localise=localise, progress=progress).to_json()
         if "cocotb" in engines:
             progress("Verilog under cocotb, clock by clock")
@@ -238,9 +239,9 @@ class Project:
         check_protocol(self.rtl_design(), words, expected)
         return {"vectors": len(words), "differences": 0, "seconds": round(time.perf_counter() - start, 2)}
 
-    def _localise(self):
+    def _localise(self, one: Tensors, at_output: Difference) -> Difference:
         combinational, pipeline = plan(self.graph, self.top, self.report["options"])
-        return localise_rtl(self.graph, pipeline, combinational, self.path / "rtl", self.inputs)
+        return localise_rtl(self.graph, pipeline, combinational, self.path / "rtl", self.inputs)(one, at_output)
 
     def _keras(self) -> Engine:
         from hgq.frontend.load import load_model
