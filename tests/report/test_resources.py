@@ -23,7 +23,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hgq.layers import QDense
 
     keras.utils.set_random_seed(4)
-    model = keras.Sequential([keras.Input((5,)), QDense(4, activation="relu"), QDense(3)], name="net")
+    model = keras.Sequential(
+        [keras.Input((5,)), QDense(4, activation="relu", name="q_dense"), QDense(3, name="q_dense_1")], name="net"
+    )
     out = tmp_path_factory.mktemp("resources") / "net"
     x = np.random.default_rng(4).normal(size=(50, 5)).astype("float32")
     hgq.convert(model, out, calibrate=x, verify=False)
