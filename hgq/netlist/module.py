@@ -56,6 +56,17 @@ class Module:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
+    def readers(self) -> list[int]:
+        """For each node, how many operands and output elements read it."""
+        count = [0] * len(self.nodes)
+        for node in self.nodes:
+            for arg in node.args:
+                count[arg] += 1
+        for port in self.outputs:
+            for ref in port.refs:
+                count[ref] += 1
+        return count
+
     def latency(self) -> int:
         """Registers on the way from the inputs to each output; the same on every way.
 

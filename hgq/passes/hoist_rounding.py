@@ -11,13 +11,7 @@ def hoist_rounding(module: Module) -> Module:
     ``(relu(x) + c) >> d`` equals ``relu(x + c) >> d`` for ``0 <= c < 2**d``: they differ only where x < 0, and there
     both sums lie in ``0 .. 2**d - 1``. Done where the ReLU and the sum have no other reader, so that nothing is added.
     """
-    readers = [0] * len(module.nodes)
-    for node in module.nodes:
-        for arg in node.args:
-            readers[arg] += 1
-    for port in module.outputs:
-        for ref in port.refs:
-            readers[ref] += 1
+    readers = module.readers()
     builder, new = rebuild(module)
     for i, node in enumerate(module.nodes):
         if i in new:

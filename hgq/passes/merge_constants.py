@@ -10,13 +10,7 @@ def merge_constants(module: Module) -> Module:
 
     Only where the inner sum has no other reader: otherwise both stay and nothing is won.
     """
-    readers = [0] * len(module.nodes)
-    for node in module.nodes:
-        for arg in node.args:
-            readers[arg] += 1
-    for port in module.outputs:
-        for ref in port.refs:
-            readers[ref] += 1
+    readers = module.readers()
     builder, new = rebuild(module)
     for i, node in enumerate(module.nodes):
         if i in new:
