@@ -27,6 +27,7 @@ test: tools $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/quantizers
 
 # $(call need,PACKAGE,COMMAND): installs PACKAGE, or says so, unless COMMAND succeeds.
 define need
