@@ -15,6 +15,9 @@ else
 TENSORFLOW ?= tensorflow
 endif
 
+# One test process per core, up to four: each holds a Keras back end of its own, about 1.5 GB.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test tools constraints clean
 .NOTPARALLEL:
 
@@ -26,8 +29,8 @@ test: tools $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/quantizers
+	$(BIN)/python -m pytest $(PARALLEL)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/quantizers
 
 # $(call need,PACKAGE,COMMAND): installs PACKAGE, or says so, unless COMMAND succeeds.
 define need

@@ -61,20 +61,25 @@ def everything(*names: str) -> keras.Model:
     return trained(keras.Model(raw, keras.tree.flatten(outputs), name="everything"))
 
 
+def of(function: Callable, *inputs: str) -> Callable[[], keras.Model]:
+    """Builds a model of a function of quantised inputs: 'a' by default."""
+    inputs = inputs or ("a",)
+
+    def make() -> keras.Model:
+        keras.utils.set_random_seed(2)
+        raw = [keras.Input(DATA[name].shape[1:], name=name) for name in inputs]
+        return trained(keras.Model(raw, function(*(quantised(x, f"q_{n}") for x, n in zip(raw, inputs, strict=True)))))
+
+    make.__name__ = function.__name__
+    return make
+
+
 def case(*inputs: str) -> Callable:
-    """A model of a function of quantised inputs."""
+    """Names a function as a case, and makes it the model of itself."""
 
     def wrap(function: Callable) -> Callable[[], keras.Model]:
-        def make() -> keras.Model:
-            keras.utils.set_random_seed(2)
-            raw = [keras.Input(DATA[name].shape[1:], name=name) for name in inputs]
-            return trained(
-                keras.Model(raw, function(*(quantised(x, f"q_{n}") for x, n in zip(raw, inputs, strict=True))))
-            )
-
-        make.__name__ = function.__name__
         CASES[function.__name__] = inputs, function
-        return make
+        return of(function, *inputs)
 
     return wrap
 

@@ -12,7 +12,7 @@ from keras import ops
 from hgq.fixed import FixedType
 from hgq.frontend import read_model
 from hgq.layers import QDense
-from tests.frontend.merge_models import MODELS, case, trained
+from tests.frontend.merge_models import MODELS, of, trained
 from tests.frontend.test_model import exact, refused
 
 L = keras.layers
@@ -53,10 +53,6 @@ def test_a_port_whose_elements_are_moved_first_has_bits_only_where_something_rea
     stated = read_model(MODELS["rearranged input"](), FixedType.parse("s9f6"))
     assert {str(t) for t in stated["m"].types} == {"s9f6"}
     exact(MODELS["rearranged input"](), stated)
-
-
-def of(function: Callable, *inputs: str) -> Callable[[], keras.Model]:
-    return case(*(inputs or ("a",)))(function)
 
 
 def repeated_raw_input() -> keras.Model:
