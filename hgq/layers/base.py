@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray
+from hgq.layers.table import Exact, Table
 from hgq.quantizers import Quantizer, activation_quantizer
 from hgq.quantizers.exact import Tensor
 
@@ -80,6 +81,15 @@ class QLayer(keras.layers.Layer):
         shapes = {"input_quantizer": self.input_shape_, "output_quantizer": self.output_shape_}
         return {name: shapes[name] for name in self.quantizers() if name in shapes}
 
+    def tables(self) -> dict[str, Table]:
+        """Tables of functions that the layer owns, by name; none in most layers."""
+        return {}
+
+    def freeze(self) -> None:
+        """Makes every table of the layer for the present types; see `Table.freeze`."""
+        for table in self.tables().values():
+            table.freeze()
+
     # --- for subclasses ---------------------------------------------------------------------------------------------
 
     def _quantizer_names(self) -> tuple[str, ...]:
@@ -105,6 +115,10 @@ class QLayer(keras.layers.Layer):
             y = ops.relu(y)
         if self.output_quantizer is not None:
             y = self.output_quantizer.apply(y, training)
+        return self._priced(y, training)
+
+    def _priced(self, y: Tensor, training: bool) -> Tensor:
+        """`y`; in training the price of this call goes to the loss."""
         if training:
             all_bits = sum(ops.sum(quantizer.bits(sign=False)) for quantizer in self.quantizers().values())
             self.add_loss(self.beta * self.ebops_bar() + self.gamma * all_bits)
@@ -142,6 +156,13 @@ class QLayer(keras.layers.Layer):
                 'Fix: pass an object such as hgq.quantizers.FracQuantizer(f0=4), its configuration, or "default".'
             )
         return given.copy(argument, self.dtype_policy)
+
+    def _table(self, name: str, function: Callable[[Tensor], Tensor], exact: Exact | None, table_bits: int) -> Table:
+        """A table that the layer has to attach in `build`."""
+        try:
+            return Table(function, exact, table_bits, name=name, dtype=self.dtype_policy)
+        except ValueError as wrong:
+            raise ValueError(f"{self}: {wrong}") from None
 
     def _activation(self, activation: Any) -> str:
         if activation is None:

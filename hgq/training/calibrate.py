@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import Overflow
-from hgq.layers.function import QFunction
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers import FracQuantizer, Quantizer
 from hgq.resource.model import priced_layers
@@ -46,13 +45,12 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
 def freeze_tables(model: keras.Model, again: bool = False) -> int:
     """Makes every table of `model` that is missing, or all of them `again`; returns how many were made.
 
-    A layer whose ranges are not known yet is left out: the converter says so with the layer's name.
+    A table whose ranges are not known yet is left out: the converter says so with the layer's name.
     """
     made = 0
-    for layer, _ in priced_layers(model):
-        wanted = isinstance(layer, QFunction) and (again or not layer.is_frozen)
-        if wanted and all(quantizer.range_known for quantizer in layer.quantizers().values()):
-            layer.freeze()
+    for table in (table for layer, _ in priced_layers(model) for table in layer.tables().values()):
+        if (again or not table.is_frozen) and table.reads.range_known and table.writes.range_known:
+            table.freeze()
             made += 1
     return made
 
