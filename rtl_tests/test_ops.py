@@ -27,6 +27,7 @@ RANGES = {
 PARAMS = {
     "add": [(0, 0), (3, 0), (0, 2), (9, 0)],
     "sub": [(0, 0), (3, 0), (0, 2), (0, 9)],
+    "concat": [(4,), (6,)],
     "neg": [()],
     "relu": [()],
     "clamp": [(-2, 1), (0, 3), (-7, 7), (2, 6), (-1, 0)],
@@ -46,9 +47,11 @@ def everything():
     refs = dict(zip(RANGES, b.input("x", [(lo, hi, 0) for lo, hi in RANGES.values()]), strict=True))
     results, names = [], []
     for op, many in PARAMS.items():
-        arity = 2 if op in ("add", "sub", "mul", "max", "min") else 1
+        arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min") else 1
         for params in many:
             for names_in in itertools.product(RANGES, repeat=arity):
+                if op == "concat" and not all(0 <= end < 1 << params[0] for end in RANGES[names_in[1]]):
+                    continue
                 args = tuple(refs[n] for n in names_in)
                 results.append(_node(b, op, args, params))
                 names.append(f"{op} {params} of {', '.join(names_in)}")

@@ -6,6 +6,9 @@ How far it lies from Yosys is measured in `BAND`; what a slice packs together is
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from hgq.fixed import FixedType
 from hgq.netlist.module import Module, Node
 
 BAND = 0.10
@@ -14,9 +17,9 @@ BAND = 0.10
 
 def lut_estimate(module: Module) -> int:
     """LUTs of `module`: carry bits that need logic, rectifiers, selections and tables, over all bits that are read."""
-    low, top = _read(module)
+    low, top = bits_read(module)
     free = _absorbed(module)
-    zeros = _trailing_zeros(module)
+    zeros = zero_bits(module)
     return sum(
         _luts(module, node, zeros, max(low[i], zeros[i]), top[i])
         for i, node in enumerate(module.nodes)
@@ -30,7 +33,11 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
     args = [module.nodes[arg] for arg in node.args]
     match node.op:
         case "add" | "sub":
-            return _carry_bits(module, node, zeros, width)
+            a, b = (
+                Operand(arg.lo, arg.hi, zeros[ref], shift)
+                for arg, ref, shift in zip(args, node.args, node.params, strict=True)
+            )
+            return sum_luts(node.op, a, b, width)
         case "neg":
             return max(width - zeros[node.args[0]], 0)
         case "relu":
@@ -46,32 +53,50 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
     return 0
 
 
-def _carry_bits(module: Module, node: Node, zeros: list[int], width: int) -> int:
-    """Bits of a sum, below `width`, at which an operand has a bit that is neither absent nor a mere wire."""
+class Operand(NamedTuple):
+    """What the cost of a sum depends on. zeros: how many low bits of the operand are always 0, before it is shifted."""
+
+    lo: int
+    hi: int
+    zeros: int
+    shift: int
+
+
+def sum_luts(op: str, a: Operand, b: Operand, width: int) -> int:
+    """LUTs of ``a + b`` or ``a - b`` (op "add" or "sub"), of which the low `width` bits are read.
+
+    Bits at which an operand has a bit that is neither absent nor a mere wire.
+    """
     spans = []
-    for arg, shift in zip(node.args, node.params, strict=True):
-        a = module.nodes[arg]
+    for lo, hi, zeros, shift in (a, b):
         # A constant needs a LUT only where the other operand has a bit too.
-        high = 0 if a.constant else width if a.type.signed else shift + a.type.width
-        spans.append((shift + zeros[arg], high))
+        high = 0 if lo == hi else width if lo < 0 else shift + FixedType.holding(lo, hi, 0).width
+        spans.append((shift + zeros, high))
     (a_low, a_high), (b_low, b_high) = spans
-    if node.op == "add" and (b_low >= a_high > 0 or a_low >= b_high > 0):
+    if op == "add" and (b_low >= a_high > 0 or a_low >= b_high > 0):
         return 0  # the operands share no bit: a concatenation
     # Below the first bit of what is added or subtracted, the other operand passes through.
-    first = max(a_low, b_low) if node.op == "add" else b_low
+    first = max(a_low, b_low) if op == "add" else b_low
     return max(min(max(a_high, b_high), width) - first, 0)
 
 
-def _trailing_zeros(module: Module) -> list[int]:
+def trailing_zeros(value: int) -> int:
+    """How many low bits of a constant are 0; 64 of them for 0 itself, more than any sum has."""
+    return (value & -value).bit_length() - 1 if value else 64
+
+
+def zero_bits(module: Module) -> list[int]:
     """For each node, how many of its low bits are always 0."""
     zeros: list[int] = []
     for node in module.nodes:
         args = [zeros[arg] for arg in node.args]
         match node.op:
             case "const":
-                zeros.append((node.lo & -node.lo).bit_length() - 1 if node.lo else node.type.width)
+                zeros.append(trailing_zeros(node.lo))
             case "add" | "sub" | "max" | "min":
                 zeros.append(min(z + shift for z, shift in zip(args, node.params, strict=True)))
+            case "concat":
+                zeros.append(min(args[0] + node.params[0], args[1]))
             case "mul":
                 zeros.append(sum(args))
             case "neg" | "relu" | "register":
@@ -104,7 +129,7 @@ def _absorbed(module: Module) -> set[int]:
     return {i for i, n in enumerate(module.nodes) if n.op == "relu" and readers[i] == {"clamp"}}
 
 
-def _read(module: Module) -> tuple[list[int], list[int]]:
+def bits_read(module: Module) -> tuple[list[int], list[int]]:
     """For each node, the lowest bit that anything reads, and one more than the highest."""
     wide = 1 << 30
     low, top = [wide] * len(module.nodes), [0] * len(module.nodes)
@@ -116,8 +141,8 @@ def _read(module: Module) -> tuple[list[int], list[int]]:
         width = min(node.type.width, top[i])
         if not width:
             continue
-        shifts = node.params if node.op in ("add", "sub") else (0,) * len(node.args)
-        for arg, shift in zip(node.args, shifts, strict=True):
+        shifts = node.params if node.op in ("add", "sub") else (*node.params, 0) if node.op == "concat" else (0, 0)
+        for arg, shift in zip(node.args, shifts, strict=False):
             whole = module.nodes[arg].type.width
             first, last = 0, whole
             match node.op:
@@ -125,6 +150,8 @@ def _read(module: Module) -> tuple[list[int], list[int]]:
                     last = width - shift
                 case "register":
                     first, last = low[i], width
+                case "concat":
+                    first, last = max(low[i] - shift, 0), width - shift
                 case "neg":
                     last = width
                 case "keep":

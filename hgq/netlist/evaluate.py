@@ -42,6 +42,8 @@ def _wide(module: Module, node: Node) -> bool:
     shifts: tuple[int, ...] = (0, 0)
     if node.op in ("add", "sub", "max", "min"):
         shifts = node.params
+    elif node.op == "concat":
+        shifts = (node.params[0], 0)
     elif node.op == "keep":
         shifts = (max(-node.params[0], 0),)
     for arg, by in zip(node.args, shifts, strict=False):

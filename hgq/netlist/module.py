@@ -130,6 +130,15 @@ class Builder:
             return self.neg(b, frac)
         return self._node("sub", (a, b), (sa, sb), frac, bound)
 
+    def concat(self, a: int, b: int, shift: int, frac: int = 0, bound: Range | None = None) -> int:
+        """``(a << shift) + b`` for b in ``0 .. 2**shift - 1``: wires side by side, no logic."""
+        if self._is(b, 0):
+            lo, hi = self.nodes[a].lo << shift, self.nodes[a].hi << shift
+            return self.keep(a, -shift, FixedType.holding(lo, hi, frac))
+        if self._is(a, 0):
+            return b
+        return self._node("concat", (a, b), (shift,), frac, bound)
+
     def neg(self, a: int, frac: int = 0) -> int:
         return self._node("neg", (a,), (), frac)
 
@@ -203,6 +212,8 @@ class Builder:
                 return self.const(node.params[0], node.frac)
             case "add" | "sub":
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
+            case "concat":
+                return self.concat(*args, node.params[0], node.frac, (node.lo, node.hi))
             case "max" | "min":
                 return self._select(node.op, args[0], args[1], node.params[0], node.params[1], node.frac)
             case "mul":

@@ -149,6 +149,17 @@ def _keep_verilog(params: tuple[int, int, int], out: FixedType, a: Signal) -> st
     return a.slice(drop, out.width) if drop >= 0 else a.extend(out.width, -drop)
 
 
+def _concat_infer(params: tuple[int], a: Range, b: Range) -> Range:
+    (shift,) = params
+    if b[0] < 0 or b[1] >> shift:
+        raise IRError(f"the low part of a concatenation is in {b[0]}..{b[1]}, which {shift} bits do not hold")
+    return (a[0] << shift) + b[0], (a[1] << shift) + b[1]
+
+
+def _concat_verilog(params: tuple[int], out: FixedType, a: Signal, b: Signal) -> str:
+    return f"{{{a.extend(out.width - params[0])}, {b.extend(params[0])}}}"
+
+
 def literal(value: int, width: int) -> str:
     """A sized Verilog literal, in two's complement."""
     return f"{width}'d{value % (1 << width)}"
@@ -163,6 +174,7 @@ OPS: dict[str, OpDef] = {
     "const": OpDef(lambda params: (params[0], params[0]), lambda params: params[0], None),
     "add": OpDef(_add_infer, lambda params, a, b: (a << params[0]) + (b << params[1]), _infix("+")),
     "sub": OpDef(_sub_infer, lambda params, a, b: (a << params[0]) - (b << params[1]), _infix("-")),
+    "concat": OpDef(_concat_infer, lambda params, a, b: (a << params[0]) + b, _concat_verilog),
     "neg": OpDef(lambda params, a: (-a[1], -a[0]), lambda params, a: -a, _neg_verilog),
     "relu": OpDef(lambda params, a: (max(a[0], 0), max(a[1], 0)), lambda params, a: _maximum(a, 0), _relu_verilog),
     "clamp": OpDef(_clamp_infer, lambda params, a: _minimum(_maximum(a, params[0]), params[1]), _clamp_verilog),

@@ -10,13 +10,15 @@ from dataclasses import replace
 
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
+from hgq.passes.absorb_constants import absorb_constants
 from hgq.passes.hoist_rounding import hoist_rounding
 from hgq.passes.insert_registers import insert_registers
 from hgq.passes.merge_constants import merge_constants
 
 PIPELINE: list[Callable[[Module], Module]] = [
     hoist_rounding,  # first: moves the half of a rounding next to the bias ...
-    merge_constants,  # ... so that one adder adds both
+    merge_constants,  # ... so that one adder adds both ...
+    absorb_constants,  # ... and then into the sum
 ]
 """What `optimise` runs on every module, in this order."""
 
@@ -29,4 +31,4 @@ def optimise(design: Design) -> Design:
     return replace(design, modules=modules)
 
 
-__all__ = ["PIPELINE", "hoist_rounding", "insert_registers", "merge_constants", "optimise"]
+__all__ = ["PIPELINE", "absorb_constants", "hoist_rounding", "insert_registers", "merge_constants", "optimise"]

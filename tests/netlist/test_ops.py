@@ -15,6 +15,7 @@ OPERANDS = {"signed": (-5, 3), "unsigned": (0, 6), "above": (2, 5), "negative": 
 PARAMS = {
     "add": [(0, 0), (2, 0), (0, 3)],
     "sub": [(0, 0), (2, 0), (0, 3)],
+    "concat": [(3,), (5,)],
     "neg": [()],
     "relu": [()],
     "clamp": [(-2, 1), (0, 3), (-1, 0)],
@@ -28,6 +29,7 @@ PARAMS = {
 MEANING = {
     "add": lambda p, a, b: (a << p[0]) + (b << p[1]),
     "sub": lambda p, a, b: a * 2 ** p[0] - b * 2 ** p[1],
+    "concat": lambda p, a, b: a * 2 ** p[0] + b,
     "neg": lambda p, a: 0 - a,
     "relu": lambda p, a: a if a > 0 else 0,
     "clamp": lambda p, a: sorted((p[0], a, p[1]))[1],
@@ -54,8 +56,12 @@ CASES = [(op, params) for op, many in PARAMS.items() for params in many]
 
 @pytest.mark.parametrize("op,params", CASES, ids=lambda v: str(v))
 def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> None:
-    arity = 2 if op in ("add", "sub", "mul", "max", "min") else 1
+    arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min") else 1
     for ranges in itertools.product(OPERANDS.values(), repeat=arity):
+        if op == "concat" and not all(0 <= end < 1 << params[0] for end in ranges[1]):
+            with pytest.raises(IRError, match="low part of a concatenation"):
+                OPS[op].infer(params, *ranges)
+            continue
         rows = list(itertools.product(*(range(lo, hi + 1) for lo, hi in ranges)))
         want = [MEANING[op](params, *row) for row in rows]
         got = OPS[op].evaluate(params, *(np.array(column) for column in zip(*rows, strict=True)))
