@@ -213,7 +213,7 @@ class Builder:
             case "add" | "sub":
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
             case "concat":
-                return self.concat(*args, node.params[0], node.frac, (node.lo, node.hi))
+                return self.concat(args[0], args[1], node.params[0], node.frac, (node.lo, node.hi))
             case "max" | "min":
                 return self._select(node.op, args[0], args[1], node.params[0], node.params[1], node.frac)
             case "mul":

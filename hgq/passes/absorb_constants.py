@@ -191,7 +191,7 @@ class _Search:
     def _build(
         self, builder: Builder, new: dict[int, int], plan: _Plan, frac: int, shift: int = 0, rest: int = 0
     ) -> int:
-        """The node of ``(plan << shift) + rest``; `frac` is that of the plan."""
+        """The node of ``(plan << shift) + rest`` if there is a rest, else of the plan, which stands at `frac`."""
         bound = self._range(plan.x, plan.q, plan.negative)
         if plan.terms is None:
             x, q = new[plan.x], builder.const(plan.q, frac)
@@ -206,5 +206,5 @@ class _Search:
                 refs.append(self._build(builder, new, term.plan, frac - term.shift, term.shift, term.rest))
                 shifts.append(0 if term.rest else term.shift)
             join = builder.add if second.sign > 0 else builder.sub
-            made = join(*refs, *shifts, frac, bound)
+            made = join(refs[0], refs[1], shifts[0], shifts[1], frac, bound)
         return builder.concat(made, builder.const(rest, frac + shift), shift, frac + shift) if rest else made
