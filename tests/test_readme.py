@@ -34,6 +34,7 @@ NOTES = {
         "windows of 2, 4, 8 ... elements, all alike; otherwise use `QAveragePooling`",
     ),
     "QFunction": "a table: tanh, sigmoid, silu, gelu, exponential, softplus, elu ..., or a function of your own",
+    "QSoftmax": "exp and 1/sum as tables; with or without the max subtracted; any axes; a constant mask",
     "QActivation": "a quantizer, with or without `relu` before it",
     "ReLU": "`max_value` or `negative_slope` of few bits, such as 6 or 0.25; no `threshold`",
     "LeakyReLU": "slopes from 0 to 1 that are exact in 16 bits, such as 0.25",

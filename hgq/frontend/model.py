@@ -14,6 +14,7 @@ from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
 from hgq.frontend.function import function
 from hgq.frontend.operation import OPERATIONS
+from hgq.frontend.softmax import softmax
 from hgq.ir.check import check
 from hgq.ir.graph import Graph
 from hgq.layers import (
@@ -35,6 +36,7 @@ from hgq.layers import (
     QGlobalAveragePooling2D,
     QSeparableConv1D,
     QSeparableConv2D,
+    QSoftmax,
 )
 
 HANDLERS: dict[type, Callable[..., Value]] = {
@@ -56,6 +58,7 @@ HANDLERS: dict[type, Callable[..., Value]] = {
     QGlobalAveragePooling2D: pool.q_average,
     QActivation: activation.q_activation,
     QFunction: function,
+    QSoftmax: softmax,
     keras.layers.MaxPooling1D: pool.max_pool,
     keras.layers.MaxPooling2D: pool.max_pool,
     keras.layers.GlobalMaxPooling1D: pool.global_max,
@@ -116,6 +119,7 @@ INSTEAD = {
     "DepthwiseConv2D": "use hgq.layers.QDepthwiseConv2D",
     "SeparableConv1D": "use hgq.layers.QSeparableConv1D",
     "SeparableConv2D": "use hgq.layers.QSeparableConv2D",
+    "Softmax": "use hgq.layers.QSoftmax, which learns the widths of its tables",
     "Lambda": "write the function with supported layers, or run it in software",
 }
 """What to use in place of a class that is not supported, by its name."""

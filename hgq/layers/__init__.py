@@ -9,6 +9,7 @@ from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableC
 from hgq.layers.function import QFunction
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
+from hgq.layers.softmax import QSoftmax
 
 __all__ = [
     "QActivation",
@@ -30,6 +31,7 @@ __all__ = [
     "QLayer",
     "QSeparableConv1D",
     "QSeparableConv2D",
+    "QSoftmax",
 ]
 
 hls4ml_guards.register()  # hls4ml's own converter would take QDense for QKeras' and drop its quantizers

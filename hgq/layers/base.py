@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -36,6 +36,8 @@ class QLayer(keras.layers.Layer):
             full-speed decay of bits that nothing else holds.
     """
 
+    takes_activation: ClassVar[bool] = True
+    """False: the layer computes a function of its own, and `activation` is refused."""
     _activation_default = staticmethod(activation_quantizer)
     """What "default" means for the quantizers of activations."""
 
@@ -52,6 +54,8 @@ class QLayer(keras.layers.Layer):
         super().__init__(**kwargs)
         self._check_dtype()
         self.activation_name = self._activation(activation)
+        if not self.takes_activation and self.activation_name != "linear":
+            raise ValueError(f"{self}: activation={activation!r}, but it has none. Fix: put a QActivation behind it.")
         for what, value in (("beta", beta), ("gamma", gamma)):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{self}: {what}={value}; it must be 0 or more")
@@ -191,7 +195,8 @@ class QLayer(keras.layers.Layer):
         return (
             super().get_config()
             | {name: q and keras.saving.serialize_keras_object(q) for name, q in quantizers.items()}
-            | {"activation": self.activation_name, "beta": self.initial_beta, "gamma": self.gamma}
+            | ({"activation": self.activation_name} if self.takes_activation else {})
+            | {"beta": self.initial_beta, "gamma": self.gamma}
         )
 
     def __str__(self) -> str:

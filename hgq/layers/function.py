@@ -58,6 +58,8 @@ class QFunction(QLayer):
         table_bits: widest argument, in bits, that a table may have, up to 16.
     """
 
+    takes_activation = False
+
     def __init__(
         self,
         function: str | Callable[[Any], Any] | dict[str, Any],
@@ -102,8 +104,6 @@ class QFunction(QLayer):
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["activation"]
         named = isinstance(self.function, str)
         function = self.function if named else keras.saving.serialize_keras_object(self.function)
-        return config | {"function": function, "table_bits": self.table.table_bits}
+        return super().get_config() | {"function": function, "table_bits": self.table.table_bits}

@@ -63,7 +63,10 @@ def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
 
 
 def _quantizer(graph: Graph, name: str) -> str:
-    """The layer, and whether it quantises what it reads or what it makes."""
+    """The layer, and whether it quantises what it reads or what it makes; one inside goes by the name of its node."""
     node = graph[name]
+    inside = name.removeprefix(f"{node.origin}.").rstrip("0123456789")
+    if inside != name and inside not in ("in", "out"):
+        return f"{node.origin} {inside}"
     makes = any(graph[arg].origin == node.origin for arg in node.args)
     return f"{node.origin} {'output' if makes else 'input'}"
