@@ -1,42 +1,128 @@
-"""The delay model: nanoseconds of one op by its widths. A statement to plan with, not a measurement.
+"""The delay models: nanoseconds of one op by its widths, routing included; one model for each FPGA family.
 
-The numbers are of the order of a mid-speed UltraScale+ part, routing included: one adder level of 10 bits takes
-about 1 ns, which is what published 200 MHz designs of this kind imply (five to six levels a stage).
+Models to plan registers with before any tool has run. That of ECP5 is fitted to place and route (`benchmarks/delays.py`
+makes the fit and states how far off it is). Those of Xilinx are not measured here: see `EVIDENCE`.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, replace
+
 from hgq.netlist.module import Module, Node
 
-LOGIC_NS = 0.45
-"""One level of LUTs with its routing."""
-ADD_NS = 0.75
-"""An adder without its carry chain: LUT, routing, entry and exit of the chain."""
-CARRY_NS = 0.02
-"""Each bit of a carry chain."""
-MUL_NS = 3.2
-"""A multiplier block of 27 x 18 bits without its registers; small products are a tree of adders."""
-REGISTER_NS = 0.30
-"""What a clock period loses to clock-to-output and set-up."""
+
+@dataclass(frozen=True, slots=True)
+class DelayModel:
+    """Nanoseconds of the ops of one FPGA.
+
+    register: what a clock period loses to clock-to-output, set-up and the wire between.
+    lut: one level of LUTs with its wires; inputs: of such a LUT.
+    add: an adder without its carry chain: wires, entry and exit. carry: each bit of a carry chain.
+    block: a multiplier block of 27 x 18 bits without its registers; None: products are trees of adders.
+    evidence: where the numbers come from, as a sentence for reports.
+    """
+
+    name: str
+    register: float
+    lut: float
+    inputs: int
+    add: float
+    carry: float
+    block: float | None
+    evidence: str
+
+    def delay(self, module: Module, node: Node) -> float:
+        """Nanoseconds from the last operand to the result."""
+        match node.op:
+            case "add" | "sub" | "neg":
+                return self._adder(node.type.width)
+            case "relu":
+                return self.lut
+            case "max" | "min":
+                # A comparison, then a selection.
+                widest = max(module.nodes[arg].type.width + by for arg, by in zip(node.args, node.params, strict=True))
+                return self.lut + self._adder(widest)
+            case "mul":
+                narrow, wide = sorted(module.nodes[arg].type.width for arg in node.args)
+                tree = self.lut + self._adder(wide) * (narrow - 1).bit_length()
+                if self.block is None:
+                    return tree
+                return min(tree, self.block + self._adder(wide) * (-(-narrow // 17) * -(-wide // 26) - 1))
+            case "lookup":
+                return self._table(module.nodes[node.args[0]].type.width)
+            case "clamp":
+                return self.lut + self._adder(module.nodes[node.args[0]].type.width)
+        return 0.0
+
+    def scaled(self, factor: float, name: str) -> DelayModel:
+        """The model of a device that takes `factor` times as long for everything."""
+        times = {key: getattr(self, key) * factor for key in ("register", "lut", "add", "carry")}
+        return replace(self, name=name, block=None if self.block is None else self.block * factor, **times)
+
+    def _adder(self, width: int) -> float:
+        return self.add + self.carry * width
+
+    def _table(self, inputs: int) -> float:
+        """A table of more inputs than a LUT has chooses between LUTs, two inputs a level."""
+        return self.lut * (1 + max(inputs - self.inputs + 1, 0) // 2)
 
 
-def delay(module: Module, node: Node) -> float:
-    """Nanoseconds from the last operand to the result."""
-    match node.op:
-        case "add" | "sub" | "neg":
-            return ADD_NS + CARRY_NS * node.type.width
-        case "relu":
-            return LOGIC_NS
-        case "max" | "min":
-            # A comparison, then a selection.
-            widest = max(module.nodes[arg].type.width + by for arg, by in zip(node.args, node.params, strict=True))
-            return LOGIC_NS + ADD_NS + CARRY_NS * widest
-        case "mul":
-            narrow, wide = sorted(module.nodes[arg].type.width for arg in node.args)
-            adders = LOGIC_NS + (ADD_NS + CARRY_NS * wide) * (narrow - 1).bit_length()
-            return min(adders, MUL_NS + (ADD_NS + CARRY_NS * wide) * (-(-narrow // 17) * -(-wide // 26) - 1))
-        case "lookup":
-            return LOGIC_NS * (1 + max(module.nodes[node.args[0]].type.width - 5, 0) // 2)
-        case "clamp":
-            return LOGIC_NS + ADD_NS + CARRY_NS * module.nodes[node.args[0]].type.width
-    return 0.0
+EVIDENCE = (
+    "not measured: of the order that published 200 MHz designs of this kind on UltraScale+ -2 imply (five to six adder "
+    "levels a stage); other families and speed grades scaled by the clock of their DSP slices in the data sheets"
+)
+_XILINX = DelayModel(
+    name="Xilinx UltraScale+ -2",
+    register=0.30,
+    lut=0.45,
+    inputs=6,
+    add=0.75,
+    carry=0.02,
+    block=3.2,
+    evidence=EVIDENCE,
+)
+_DSP_MHZ = {
+    "UltraScale+": {3: 891, 2: 775, 1: 645},
+    "UltraScale": {3: 741, 2: 661, 1: 594},
+    "Kintex-7 and Virtex-7": {3: 741, 2: 650, 1: 547},
+    "Artix-7 and Spartan-7": {3: 628, 2: 550, 1: 464},
+}
+"""The highest clock of a DSP slice with all registers in use, by speed grade: data sheets DS923, DS893, DS182, DS181."""
+_FAMILIES = {
+    r"x[caq][akvz]*u\w*p|xczu|xa[ak]?zu|xqzu|xc[ka]u\w*p|xau|xck2[46]": "UltraScale+",
+    r"x[cq][kv]u": "UltraScale",
+    r"x[caq]7(k|v|z0(30|35|45)|z100)": "Kintex-7 and Virtex-7",
+    r"x[caq]7[asz]": "Artix-7 and Spartan-7",
+}
+"""Beginnings of part names, as regular expressions; the first that fits counts. Small Zynq-7000 are Artix-7 inside."""
+ECP5 = DelayModel(
+    name="Lattice ECP5 -6",
+    register=0.65,
+    lut=1.15,
+    inputs=4,
+    add=1.95,
+    carry=0.035,
+    block=None,
+    evidence="fitted to nextpnr on ECP5",
+)
+DEFAULT = _XILINX
+MODELS = {"xcup": _XILINX, "ecp5": ECP5}
+
+
+def delay_model(part: str) -> DelayModel:
+    """The model of an FPGA part; that of UltraScale+ -2 for parts that are not known, and it says so.
+
+    A Xilinx part without a speed grade is taken for the slowest.
+
+    >>> delay_model("xcvu13p-flga2577-2-e").name, delay_model("xc7a100tcsg324-1").name, delay_model("LFE5U-85F").name
+    ('Xilinx UltraScale+ -2', 'Xilinx Artix-7 and Spartan-7 -1', 'Lattice ECP5 -6')
+    """
+    if re.match(r"lfe5u", part.lower()):
+        return ECP5
+    for beginning, family in _FAMILIES.items():
+        if re.match(beginning, part.lower()):
+            found = re.findall(r"-([123])(?:[a-z]*(?:-|$))", part.lower())
+            grade = int(found[-1]) if found else 1
+            return _XILINX.scaled(_DSP_MHZ["UltraScale+"][2] / _DSP_MHZ[family][grade], f"Xilinx {family} -{grade}")
+    return replace(_XILINX, evidence=f"no model for {part}, so that of {_XILINX.name}, which is {_XILINX.evidence}")

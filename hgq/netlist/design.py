@@ -75,6 +75,17 @@ class Design:
     register_outputs: bool = False
     latency: int = field(default=0)
 
+    def cycles(self) -> dict[str, int]:
+        """The cycle in which each wire is there, counted from the edge that samples in_valid; 0 before that edge."""
+        found = dict.fromkeys(self.inputs, int(self.register_inputs))
+        taken = {name: module.latency() for name, module in self.modules.items()}
+        for one in self.instances:
+            come = [found[name] + wait for name, wait in zip(one.inputs, one.delays, strict=True)]
+            there = max(come, default=int(self.register_inputs)) + taken[one.module]
+            # A module whose outputs are all constant has no latency of its own.
+            found |= {name: max(found.get(name, 0), there) for name in one.outputs}
+        return found
+
     def layers(self) -> list[list[Instance]]:
         """The instances in order; those that make the same wires together stand in one list."""
         groups: dict[tuple[str, ...], list[Instance]] = {}

@@ -1,137 +1,173 @@
-"""Combinational design to pipeline: registers wherever a clock period is full."""
+"""Combinational design to pipeline: the fewest cycles that a clock period allows, then the fewest registers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from hgq.errors import ConversionError
-from hgq.netlist.delays import REGISTER_NS, delay
-from hgq.netlist.design import Design, Instance
+from hgq.netlist.delays import DEFAULT, DelayModel
+from hgq.netlist.design import Design
 from hgq.netlist.module import Module, rebuild
+from hgq.passes.flat import Flat, flatten
+from hgq.passes.schedule import earliest, fewest_registers
 
-Arrival = dict[str, tuple[int, list[float]]]
-"""For each wire: the cycle in which it is there, and the time of each element in that cycle, in ns."""
+MOST_NODES = 200_000
+"""Designs of more nodes keep the earliest schedule: finding the fewest registers would take minutes."""
 
 
 def insert_registers(
-    design: Design, clock_ns: float, *, register_inputs: bool = True, register_outputs: bool = True
+    design: Design,
+    clock_ns: float,
+    *,
+    model: DelayModel = DEFAULT,
+    latency: int | None = None,
+    register_inputs: bool = True,
+    register_outputs: bool = True,
 ) -> Design:
-    """The pipeline of `design` for a clock of `clock_ns`, by the delay model of hgq/netlist/delays.py.
+    """The pipeline of `design` for a clock of `clock_ns`, by a delay model.
 
-    Each op starts as soon as its operands are there; one that would end after the clock edge starts a cycle later.
-    All outputs of a module leave in the same cycle, but not at the same time in it: the next module goes on from there.
-    A value that several later cycles need runs down one chain of registers.
+    It has the fewest cycles that the clock allows, and of all pipelines of so many cycles the fewest register bits. All
+    inputs of a module come in one cycle and all outputs leave in one, but not at the same time in it: the next module
+    goes on from there. A value that several later cycles need runs down one chain of registers.
+
+    Args:
+        latency: cycles in all, port registers included, where more than the clock needs are wished for.
 
     Raises:
-        ConversionError: a single op takes longer than the period.
+        ConversionError: a single op takes longer than the period, or `latency` is too short for it.
     """
-    budget = clock_ns - REGISTER_NS
-    arrival: Arrival = {
-        name: (int(register_inputs), [0.0] * len(design.wires[name].elements)) for name in design.inputs
-    }
-    modules: dict[str, Module] = {}
-    instances: list[Instance] = []
-    for layer in design.layers():
-        names = layer[0].inputs
-        start = max(arrival[name][0] for name in names)
-        delays = tuple(start - arrival[name][0] for name in names)
-        times = {
-            name: [0.0] * len(arrival[name][1]) if wait else arrival[name][1]
-            for name, wait in zip(names, delays, strict=True)
-        }
-        latest: dict[str, list[list[float]]] = {}
-        for one in layer:
-            arriving = [
-                times[name] if part is None else [times[name][i] for i in part] for name, part in one.input_elements()
+    flat = flatten(design, model.delay)
+    budget = clock_ns - model.register
+    _refuse_slow_ops(flat, budget, clock_ns, model)
+    first = int(register_inputs)
+    cycle, _ = earliest(flat, budget, first)
+    last = max(cycle, default=first)
+    if latency is not None:
+        if latency < last + register_outputs:
+            raise ConversionError(
+                [
+                    f"  - a clock of {clock_ns:g} ns needs {last + register_outputs} cycles, not {latency}\n"
+                    "      Fix: a longer clock period, or more cycles"
+                ]
+            )
+        last = latency - register_outputs
+    if last > first and len(cycle) <= MOST_NODES:
+        cycle = fewest_registers(flat, cycle, budget, first, last)
+    return _pipelined(design, flat, cycle, first, last, register_inputs, register_outputs)
+
+
+def shortest_clock(
+    design: Design,
+    latency: int,
+    *,
+    model: DelayModel = DEFAULT,
+    register_inputs: bool = True,
+    register_outputs: bool = True,
+) -> float:
+    """The shortest clock period, in whole ps, for which `design` has no more than `latency` cycles.
+
+    Raises:
+        ConversionError: no period is short, or long, enough; says which numbers of cycles are possible.
+    """
+    flat = flatten(design, model.delay)
+    ports = int(register_inputs) + int(register_outputs)
+
+    def cycles(ps: int) -> int:
+        return max(earliest(flat, ps / 1000 - model.register, 0)[0], default=0) + ports
+
+    # Nothing is faster than its slowest op, and nothing slower than all ops in a row.
+    low = _picoseconds(max(flat.delay, default=0.0) + model.register)
+    high = max(_picoseconds(sum(flat.delay) + model.register), low)
+    most = cycles(low)
+    if not ports <= latency <= most:
+        raise ConversionError(
+            [
+                f"  - latency={latency}: this model can have {ports} to {most} cycles, port registers included, by the "
+                f"delay model of {model.name}; {most} reach {low / 1000:g} ns\n"
+                f"      Fix: latency={min(max(latency, ports), most)}, or clock_ns= in place of latency="
             ]
-            known = latest.setdefault(one.module, arriving)
-            if known is not arriving:  # a module with several instances is scheduled once, for the latest arrival
-                latest[one.module] = [[*map(max, a, b)] for a, b in zip(known, arriving, strict=True)]
-        schedules = {
-            name: _schedule(design.modules[name], arriving, budget, clock_ns) for name, arriving in latest.items()
-        }
-        # All modules of a layer take as long as its slowest: the parts of a wire come together.
-        cycles = max(_last(design.modules[name], cycle) for name, (cycle, _) in schedules.items())
-        ends = {}
-        for name, (cycle, end) in schedules.items():
-            modules[name], ends[name] = _pipeline(design.modules[name], cycle, end, cycles)
-        for name in layer[0].outputs:
-            arrival[name] = (start + cycles, [0.0] * len(design.wires[name].elements))
-        for one in layer:
-            instances.append(replace(one, delays=delays))
-            for (name, part), end in zip(one.output_elements(), ends[one.module], strict=True):
-                for place, time in zip(range(len(end)) if part is None else part, end, strict=True):
-                    arrival[name][1][place] = time
-    last = max((arrival[name][0] for name in design.outputs), default=0)
+        )
+    if latency == most:
+        # ... cycles may be had at a longer period too, but none of these is shorter.
+        return low / 1000
+    while low < high:
+        middle = (low + high) // 2
+        if cycles(middle) <= latency:
+            high = middle
+        else:
+            low = middle + 1
+    return low / 1000
+
+
+def _picoseconds(ns: float) -> int:
+    """Rounded up."""
+    return -int(-ns * 1000 // 1)
+
+
+def _refuse_slow_ops(flat: Flat, budget: float, clock_ns: float, model: DelayModel) -> None:
+    slowest = max(flat.label, key=lambda v: flat.delay[v], default=None)
+    if slowest is None or flat.delay[slowest] <= budget:
+        return
+    node, takes = flat.label[slowest], flat.delay[slowest]
+    raise ConversionError(
+        [
+            f"  - {node.origin}: a {node.type.width}-bit {node.op} takes {takes:.2f} ns by the delay model of "
+            f"{model.name}, which does not fit a clock of {clock_ns:g} ns\n"
+            f"      Fix: use a clock of at least {takes + model.register + 0.005:.2f} ns, or narrower types."
+        ]
+    )
+
+
+def _pipelined(
+    design: Design,
+    flat: Flat,
+    cycle: list[int],
+    first: int,
+    last: int,
+    register_inputs: bool,
+    register_outputs: bool,
+) -> Design:
+    """The design with registers where the schedule puts them."""
+    leaves = dict.fromkeys(design.inputs, first)
+    modules: dict[str, Module] = {}
+    instances = []
+    for layer, start, end in zip(design.layers(), flat.start, flat.end, strict=True):
+        begin, done = cycle[start], cycle[end]
+        for name in dict.fromkeys(one.module for one in layer):
+            # Constants are there at any time.
+            cycles = [cycle[v] - begin if v >= 0 else 0 for v in flat.place[name]]
+            modules[name] = _with_registers(design.modules[name], cycles, done - begin)
+        delays = tuple(begin - leaves[name] for name in layer[0].inputs)
+        instances += [replace(one, delays=delays) for one in layer]
+        leaves |= dict.fromkeys(layer[0].outputs, done)
     return replace(
         design,
         modules=modules,
         instances=tuple(instances),
-        output_delays=tuple(last - arrival[name][0] for name in design.outputs),
+        output_delays=tuple(last - leaves[name] for name in design.outputs),
         register_inputs=register_inputs,
         register_outputs=register_outputs,
         latency=last + register_outputs,
     )
 
 
-def _last(module: Module, cycle: list[int]) -> int:
-    """The cycle in which the last output is there."""
-    return max((cycle[ref] for port in module.outputs for ref in port.refs), default=0)
-
-
-def _pipeline(module: Module, cycle: list[int], end: list[float], last: int) -> tuple[Module, list[list[float]]]:
-    """The module with registers, all outputs in the cycle `last`, and when in it each output element is there."""
+def _with_registers(module: Module, cycle: list[int], last: int) -> Module:
+    """The module with its nodes in the cycles given, counted from its inputs, and all outputs in the cycle `last`."""
     builder, new = rebuild(module)
     chains: dict[tuple[int, int], int] = {}
 
     def at(ref: int, when: int) -> int:
-        """Node `ref` as it is seen `when` cycles after the module's start."""
+        """Node `ref` as it is seen in the cycle `when`."""
         if module.nodes[ref].constant or when == cycle[ref]:
             return new[ref]
-        if (ref, when) not in chains:
-            before = at(ref, when - 1)
-            builder.origin = module.nodes[ref].origin
-            chains[ref, when] = builder.register(before)
+        for c in range(cycle[ref] + 1, when + 1):
+            if (ref, c) not in chains:
+                before = chains.get((ref, c - 1), new[ref])
+                builder.origin = module.nodes[ref].origin
+                chains[ref, c] = builder.register(before)
         return chains[ref, when]
 
     for i, node in enumerate(module.nodes):
         if i not in new:
             new[i] = builder.copy(node, tuple(at(arg, cycle[i]) for arg in node.args))
-    # Chains are grown from the near end, so that the recursion above stays shallow.
-    for port in module.outputs:
-        for ref in port.refs:
-            for when in range(cycle[ref] + 1, last):
-                at(ref, when)
-    outputs = {port.name: [at(ref, last) for ref in port.refs] for port in module.outputs}
-    ends = [[end[ref] if cycle[ref] == last else 0.0 for ref in port.refs] for port in module.outputs]
-    return builder.module(outputs), ends
-
-
-def _schedule(
-    module: Module, times: list[list[float]], budget: float, clock_ns: float
-) -> tuple[list[int], list[float]]:
-    """For each node, the cycle in which it is computed and when in that cycle it is there (ns)."""
-    cycle, end = [0] * len(module.nodes), [0.0] * len(module.nodes)
-    for port, ns in zip(module.inputs, times, strict=True):
-        for ref, t in zip(port.refs, ns, strict=True):
-            end[ref] = t
-    for i, node in enumerate(module.nodes):
-        if node.constant or node.op == "input":
-            continue
-        takes = delay(module, node)
-        if takes > budget:
-            raise ConversionError(
-                [
-                    f"  - {node.origin}: a {node.type.width}-bit {node.op} takes {takes:.2f} ns by the delay model, "
-                    f"which does not fit a clock of {clock_ns:g} ns\n"
-                    f"      Fix: use a clock of at least {takes + REGISTER_NS:.2f} ns, or narrower types."
-                ]
-            )
-        waits = [arg for arg in node.args if not module.nodes[arg].constant]
-        cycle[i] = max((cycle[arg] for arg in waits), default=0)
-        ready = max((end[arg] for arg in waits if cycle[arg] == cycle[i]), default=0.0)
-        if ready + takes > budget:
-            cycle[i] += 1
-            ready = 0.0
-        end[i] = ready + takes
-    return cycle, end
+    return builder.module({port.name: [at(ref, last) for ref in port.refs] for port in module.outputs})

@@ -95,8 +95,8 @@ def synthesise(sources: Sequence[Path], top: str, family: str) -> Mapped:
     commands = [*script, "blackbox =A:whitebox", "write_verilog -noattr mapped.v", "write_json mapped.json"]
     # Not only what makes the netlist, but also what counts its cells is part of the key.
     rules = Path(sys.modules[Family.__module__].__file__ or "").read_text(encoding="utf-8")
-    kept = _writable(cache_folder() / "mapped")
-    folder = kept / _digest(version, rules, top, *commands, *texts)
+    kept = writable(cache_folder() / "mapped")
+    folder = kept / digest(version, rules, top, *commands, *texts)
     if not all((folder / name).is_file() for name in _FILES):
         _map(texts, commands, top, family, folder)
         _prune(kept)
@@ -165,7 +165,7 @@ def _tail(log: Path) -> str:
     return "\n".join([*warnings[-5:], *lines[first : first + 10]])
 
 
-def _writable(folder: Path) -> Path:
+def writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -182,7 +182,7 @@ def _prune(kept: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
     digest = sha256()
     for part in parts:
         data = part.encode()

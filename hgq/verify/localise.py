@@ -34,7 +34,13 @@ def localise_rtl(
         made = [
             name for layer in combinational.layers() for name in layer[0].outputs if combinational.wires[name].width
         ]
-        probe = pipeline(replace(combinational, name="hgq_probe", outputs=tuple(made), output_delays=(0,) * len(made)))
+        # The pipeline of the design itself, since where registers stand may depend on what is an output.
+        whole = pipeline(combinational)
+        cycles = whole.cycles()
+        last = max(cycles[name] for name in made)
+        waits = tuple(last - cycles[name] for name in made)
+        latency = last + whole.register_outputs
+        probe = replace(whole, name="hgq_probe", outputs=tuple(made), output_delays=waits, latency=latency)
         outputs = [Port.output(name, _types(probe, name)) for name in made]
         top = emit_verilog(probe, inputs, outputs, clock_ns=0, version="probe")["hgq_probe.v"]
         modules = sorted({rtl / f"{i.module}.v" for i in probe.instances if (rtl / f"{i.module}.v").exists()})
