@@ -1,4 +1,4 @@
-"""The delay model of hgq/netlist/delays.py against place and route: python benchmarks/delays.py [--seeds 3] [FOLDER ...]
+"""The delay model of hgq/netlist/delays.py against place and route: python benchmarks/delays.py [FOLDER ...]
 
 Small designs, each of one op at one width between registers, some with several ops in a row, are mapped with Yosys and
 routed with nextpnr for ECP5 (both from PyPI), several seeds each, and the constants of the model are fitted to what
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +21,6 @@ import numpy as np
 from hgq.emit.verilog import emit_verilog
 from hgq.fixed import FixedArray, FixedType
 from hgq.netlist import Builder, Design, Instance, Module, Wire
-from hgq.netlist.delays import MODELS
-from hgq.netlist.timing import critical_path
 from hgq.ports import Port
 from hgq.sim.route import route
 from hgq.sim.yosys import synthesise
@@ -71,7 +68,12 @@ def _table(width: int) -> Step:
 
 CASES: dict[str, tuple[Step, int, int]] = {
     "wire": (lambda b, v, x, _: v, 8, 1),
-    **{f"add {w} x {n}": (_add(w), w, n) for n in (1, 3) for w in (2, 4, 8, 12, 16, 24, 32) if n == 1 or w in (4, 8, 16)},
+    **{
+        f"add {w} x {n}": (_add(w), w, n)
+        for n in (1, 3)
+        for w in (2, 4, 8, 12, 16, 24, 32)
+        if n == 1 or w in (4, 8, 16)
+    },
     **{f"add, relu {w} x {n}": (_rectified(w), w, n) for w, n in ((8, 1), (8, 2), (16, 1))},
     **{f"add, clamp {w} x {n}": (_clamped(w), w, n) for w, n in ((8, 1), (8, 2), (16, 1))},
     **{f"max {w} x {n}": (_max(w), w, n) for w, n in ((4, 1), (8, 1), (16, 1), (8, 2))},

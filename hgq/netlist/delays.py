@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from hgq.errors import IRError
 from hgq.netlist.module import Module, Node
 
 
@@ -53,7 +54,9 @@ class DelayModel:
                 return self._table(module.nodes[node.args[0]].type.width)
             case "clamp":
                 return self.lut + self._adder(module.nodes[node.args[0]].type.width)
-        return 0.0
+            case "input" | "const" | "keep" | "concat" | "register":
+                return 0.0
+        raise IRError(f"the delay model has no rule for the op {node.op!r}")
 
     def scaled(self, factor: float, name: str) -> DelayModel:
         """The model of a device that takes `factor` times as long for everything."""
@@ -88,7 +91,7 @@ _DSP_MHZ = {
     "Kintex-7 and Virtex-7": {3: 741, 2: 650, 1: 547},
     "Artix-7 and Spartan-7": {3: 628, 2: 550, 1: 464},
 }
-"""The highest clock of a DSP slice with all registers in use, by speed grade: data sheets DS923, DS893, DS182, DS181."""
+"""MHz of a DSP slice with all registers in use, by speed grade: data sheets DS923, DS893, DS182, DS181."""
 _FAMILIES = {
     r"x[caq][akvz]*u\w*p|xczu|xa[ak]?zu|xqzu|xc[ka]u\w*p|xau|xck2[46]": "UltraScale+",
     r"x[cq][kv]u": "UltraScale",

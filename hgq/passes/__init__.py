@@ -12,7 +12,7 @@ from hgq.netlist.design import Design
 from hgq.netlist.module import Module
 from hgq.passes.absorb_constants import absorb_constants
 from hgq.passes.hoist_rounding import hoist_rounding
-from hgq.passes.insert_registers import insert_registers
+from hgq.passes.insert_registers import insert_registers, shortest_clock
 from hgq.passes.merge_constants import merge_constants
 
 PIPELINE: list[Callable[[Module], Module]] = [
@@ -31,4 +31,12 @@ def optimise(design: Design) -> Design:
     return replace(design, modules=modules)
 
 
-__all__ = ["PIPELINE", "absorb_constants", "hoist_rounding", "insert_registers", "merge_constants", "optimise"]
+__all__ = [
+    "PIPELINE",
+    "absorb_constants",
+    "hoist_rounding",
+    "insert_registers",
+    "merge_constants",
+    "optimise",
+    "shortest_clock",
+]

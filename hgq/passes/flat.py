@@ -87,14 +87,12 @@ def _layer(
     uses: dict[str, int] = {}
     for one in layer:
         uses[one.module] = uses.get(one.module, 0) + 1
-        ports = read.setdefault(
-            one.module, [[set() for _ in port.refs] for port in design.modules[one.module].inputs]
-        )
+        ports = read.setdefault(one.module, [[set() for _ in port.refs] for port in design.modules[one.module].inputs])
         for found, (name, part) in zip(ports, one.input_elements(), strict=True):
             elements = made[name]
-            for place, i in enumerate(range(len(elements)) if part is None else part):
+            for element, i in enumerate(range(len(elements)) if part is None else part):
                 if elements[i] >= 0:
-                    found[place].add(elements[i])
+                    found[element].add(elements[i])
     outputs: list[int] = []
     inner: list[tuple[str, int, list[int]]] = []
     for name, sources in read.items():

@@ -105,7 +105,13 @@ def _closure(
     b = np.concatenate([gaining, heads, nodes + owner[real], np.full(nets, sink), np.full(len(stuck), sink)])
     endless = np.full
     c = np.concatenate(
-        [gains[gaining], endless(len(tails), infinite), endless(int(real.sum()), infinite), bits, endless(len(stuck), infinite)]
+        [
+            gains[gaining],
+            endless(len(tails), infinite),
+            endless(int(real.sum()), infinite),
+            bits,
+            endless(len(stuck), infinite),
+        ]
     )
     graph = csr_matrix((c.astype(np.int32), (a, b)), shape=(sink + 1, sink + 1))
     residual = (graph - maximum_flow(graph, source, sink).flow).tocsr()

@@ -93,7 +93,7 @@ def route(
 
     Args:
         mapped: of the family ecp5, with the ports of an `hgq.sim.verilator.RtlDesign`.
-        target_mhz: the clock that nextpnr works towards; it goes on beyond it where it can, and ends below it otherwise.
+        target_mhz: the clock that nextpnr works towards; it may end beyond it or below it.
 
     Returns:
         What the report holds under ``routed``: Fmax in MHz for each seed, least, median and greatest; the device; what
@@ -106,7 +106,9 @@ def route(
     if mapped.family != "ecp5":
         raise ValueError(f"only designs mapped to ecp5 can be routed, not {mapped.family}")
     if not seeds or not target_mhz > 0:
-        raise ValueError(f"seeds={list(seeds)}, target_mhz={target_mhz}: give at least one seed and a clock above 0 MHz")
+        raise ValueError(
+            f"seeds={list(seeds)}, target_mhz={target_mhz}: give at least one seed and a clock above 0 MHz"
+        )
     version = nextpnr_version()
     netlist = mapped.netlist()
     text = json.dumps(wrapped(netlist, mapped.top))
@@ -211,7 +213,9 @@ def _run(text: str, device: str, target_mhz: float, seed: int, version: str) -> 
         if code or not (work / "report.json").is_file():
             lines = (work / "nextpnr.log").read_text(encoding="utf-8", errors="replace").splitlines()
             errors = [line for line in lines if "ERROR" in line] or lines[-10:]
-            raise ToolError(f"nextpnr cannot place and route the design on ECP5 {device}", code=code, tail="\n".join(errors))
+            raise ToolError(
+                f"nextpnr cannot place and route the design on ECP5 {device}", code=code, tail="\n".join(errors)
+            )
         run = _read(json.loads((work / "report.json").read_text(encoding="utf-8")), seed, time.monotonic() - start)
         part = work / "result.json"
         part.write_text(json.dumps(asdict(run)), encoding="utf-8")
@@ -224,7 +228,9 @@ def _read(report: dict[str, Any], seed: int, seconds: float) -> Routed:
     ((_, clock),) = report["fmax"].items()
     path = next(p["path"] for p in report["critical_paths"] if p["from"] == p["to"])
     routing = sum(step["delay"] for step in path if step["type"] == "routing")
-    shown = tuple(f"{step['delay']:.2f} ns {step['type']} to {step['to']['cell']}.{step['to']['port']}" for step in path)
+    shown = tuple(
+        f"{step['delay']:.2f} ns {step['type']} to {step['to']['cell']}.{step['to']['port']}" for step in path
+    )
     used = {name: found["used"] for name, found in report["utilization"].items() if found["used"]}
     logic = sum(step["delay"] for step in path) - routing
     return Routed(seed, clock["achieved"], round(logic, 3), round(routing, 3), shown, used, round(seconds, 1))
