@@ -38,6 +38,9 @@ class DelayModel:
         match node.op:
             case "add" | "sub" | "neg":
                 return self._adder(node.type.width)
+            case "add3":
+                # The LUT that sums three bits feeds the one in the next place.
+                return self.lut + self._adder(node.type.width)
             case "relu":
                 return self.lut
             case "max" | "min":

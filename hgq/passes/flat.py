@@ -105,9 +105,9 @@ def _layer(
                     place[ref] = flat.add(args=tuple(sorted(args)), same=start)
         for i, node in enumerate(module.nodes):
             if not node.constant and node.op != "input":
-                args = tuple(dict.fromkeys(place[arg] for arg in node.args if place[arg] >= 0))
+                operands = tuple(dict.fromkeys(place[arg] for arg in node.args if place[arg] >= 0))
                 # What reads only constants, as a sum that nobody folded, still belongs to its layer.
-                place[i] = flat.add(delay(module, node), args, () if args else (start,))
+                place[i] = flat.add(delay(module, node), operands, () if operands else (start,))
                 flat.label[place[i]] = node
         leaving = [place[ref] for port in module.outputs for ref in port.refs if place[ref] >= 0]
         outputs += leaving
