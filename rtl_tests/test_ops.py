@@ -35,6 +35,7 @@ PARAMS = {
     "min": [(0, 0), (3, 0), (0, 2)],
     "mul": [()],
     "lookup": [()],
+    "table": [()],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 13), (0, 0, 2), (4, 1, 3), (0, 1, 1), (12, 1, 2), (-3, 0, 14)],
 }
 ELSEWHERE = {"input", "const", "register"}
@@ -47,9 +48,11 @@ def everything():
     refs = dict(zip(RANGES, b.input("x", [(lo, hi, 0) for lo, hi in RANGES.values()]), strict=True))
     results, names = [], []
     for op, many in PARAMS.items():
-        arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min") else 1
+        arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min", "table") else 1
         for params in many:
             for names_in in itertools.product(RANGES, repeat=arity):
+                if op == "table" and names_in[0] not in ("s1", "u1", "odd"):
+                    continue
                 if op == "concat" and not all(0 <= end < 1 << params[0] for end in RANGES[names_in[1]]):
                     continue
                 args = tuple(refs[n] for n in names_in)
@@ -65,6 +68,9 @@ def _node(b: Builder, op: str, args: tuple[int, ...], params: tuple[int, ...]) -
     if op == "lookup":
         low, high = b.nodes[args[0]].lo, b.nodes[args[0]].hi
         return b.lookup(args[0], [n * n % 23 - 9 for n in range(low, high + 1)], 0)
+    if op == "table":
+        bits = sum(b.nodes[arg].type.width for arg in args)
+        return b.table(list(args), [n * n % 23 - 9 for n in range(1 << bits)], 0)
     if op == "keep":
         return b.keep(*args, params[0], FixedType(bool(params[1]), params[2], 0))
     return getattr(b, {"max": "maximum", "min": "minimum"}.get(op, op))(*args, *params)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from hgq.emit.templates import template
@@ -16,7 +16,7 @@ from hgq.fixed import FixedType
 from hgq.netlist.design import Design, Instance, Wire
 from hgq.netlist.module import Module, Node
 from hgq.netlist.module import Port as ModulePort
-from hgq.netlist.ops import OPS, literal
+from hgq.netlist.ops import OPS, literal, table_params
 from hgq.netlist.signal import Signal
 from hgq.ports import Port, bus_width
 
@@ -43,6 +43,8 @@ def _module(module: Module, version: str, uses: int) -> str:
     lines: list[str] = []
     registers: list[str] = []
     tables: dict[tuple, str] = {}
+    widths: tuple[int, ...]
+    entries: Sequence[int]
     for port in module.inputs:
         low = 0
         for ref in port.refs:
@@ -60,12 +62,17 @@ def _module(module: Module, version: str, uses: int) -> str:
             lines.append(f"  reg {_vector(node.type.width)}n{i};{_comment(node)}")
             registers.append(f"    n{i} <= {arguments[0].low(node.type.width)};")
             continue
-        if node.op == "lookup":
-            key = node.params, arguments[0].type.width, node.type.width
+        if node.op in ("lookup", "table"):
+            if node.op == "lookup":
+                widths, (lowest, *entries) = (arguments[0].type.width,), node.params
+            else:
+                (widths, entries), lowest = table_params(node.params), 0
+            key = (lowest, *entries), sum(widths), node.type.width
             if key not in tables:
                 tables[key] = f"table__{len(tables)}"  # no port has two underscores in its name
                 lines += _table(tables[key], *key)
-            lines.append(_wire(node, signals[i], f"{tables[key]}({arguments[0].low(arguments[0].type.width)})"))
+            index = _join([a.low(width) for a, width in zip(arguments, widths, strict=True)])
+            lines.append(_wire(node, signals[i], f"{tables[key]}({index})"))
             continue
         rule = OPS[node.op].verilog
         assert rule is not None

@@ -6,10 +6,14 @@ How far it lies from Yosys is measured in `BAND`; what a slice packs together is
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
+
+import numpy as np
 
 from hgq.fixed import FixedType
 from hgq.netlist.module import Module, Node
+from hgq.netlist.ops import table_params
 
 BAND = 0.10
 """For every design in hgq/report/README.md the estimate lies within this part of what Yosys maps to Xilinx cells."""
@@ -18,12 +22,12 @@ BAND = 0.10
 def lut_estimate(module: Module) -> int:
     """LUTs of `module`: carry bits that need logic, rectifiers, selections and tables, over all bits that are read."""
     low, top = bits_read(module)
-    free = _absorbed(module)
+    shared = absorbed(module)
     zeros = zero_bits(module)
     return sum(
-        _luts(module, node, zeros, max(low[i], zeros[i]), top[i])
+        shared[i] if i in shared else _luts(module, node, zeros, max(low[i], zeros[i]), top[i])
         for i, node in enumerate(module.nodes)
-        if not node.constant and top[i] and i not in free
+        if not node.constant and top[i]
     )
 
 
@@ -48,6 +52,8 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
             return args[0].type.width * args[1].type.width
         case "lookup":
             return width * _table(args[0].type.width)
+        case "table":
+            return table_luts(node.params, low, width)
         case "clamp":
             return max(width - low, 0) + -(-max(args[0].type.width - node.type.width, 0) // 5)
     return 0
@@ -113,20 +119,63 @@ def _table(inputs: int) -> int:
     return 1 if inputs <= 6 else 1 << inputs - 6
 
 
-def _absorbed(module: Module) -> set[int]:
-    """Rectifiers that cost nothing, since only clamps read them, whatever wires lie between: these select by the sign.
+@lru_cache(maxsize=4096)
+def table_luts(params: tuple[int, ...], low: int = 0, top: int = 1 << 30) -> int:
+    """LUTs of the output bits ``low .. top - 1`` of a `table`, by the inputs on which each of them depends."""
+    widths, entries = table_params(params)
+    top = min(top, FixedType.holding(min(entries), max(entries), 0).width)
+    inputs = sum(widths)
+    values = np.array(entries, np.int64 if top < 63 else object)
+    columns = {bytes(column) for column in (values[:, None] >> np.arange(low, top) & 1).astype(np.uint8).T}
+    luts = 0
+    for column in columns:
+        bits = np.frombuffer(column, np.uint8).reshape((2,) * inputs)
+        needed = sum((bits != np.flip(bits, axis)).any() for axis in range(inputs))
+        luts += _table(needed) if needed > 1 else 0
+    return luts
 
-    (The reset of a register could do the same for it; Yosys does not find that.)
+
+def absorbed(module: Module) -> dict[int, int]:
+    """Nodes that share the LUTs of what reads them, and how many LUTs of their own are left to them.
+
+    A rectifier that only clamps read, whatever wires lie between: these select by the sign. And a table of five inputs
+    that one sum alone reads: the LUT of a carry bit has room for it, if the table is the operand that does not enter
+    the carry chain by itself. That is the subtrahend; of two unsigned addends synthesis takes the wider one.
     """
-    readers: list[set[str]] = [set() for _ in module.nodes]
+    readers: list[list[int]] = [[] for _ in module.nodes]
+    kinds: list[set[str]] = [set() for _ in module.nodes]
     for port in module.outputs:
         for ref in port.refs:
-            readers[ref].add("output")
+            readers[ref].append(-1)
+            kinds[ref].add("output")
     for i in range(len(module.nodes) - 1, -1, -1):
         node = module.nodes[i]
         for arg in node.args:
-            readers[arg] |= readers[i] if node.op == "keep" else {node.op}
-    return {i for i, n in enumerate(module.nodes) if n.op == "relu" and readers[i] == {"clamp"}}
+            readers[arg].append(i)
+            kinds[arg] |= kinds[i] if node.op == "keep" else {node.op}
+    found = {i: 0 for i, n in enumerate(module.nodes) if n.op == "relu" and kinds[i] == {"clamp"}}
+    for i, node in enumerate(module.nodes):
+        table = guest(module, node)
+        if table is not None and readers[table] == [i]:
+            below = node.params[0] - node.params[1] if table == node.args[1] else node.params[1] - node.params[0]
+            found[table] = min(max(below, 0), module.nodes[table].type.width) if node.op == "add" else 0
+    return found
+
+
+def guest(module: Module, node: Node) -> int | None:
+    """The operand of a sum that may share its LUTs: a table of up to five inputs in the right place."""
+    if node.op not in ("add", "sub"):
+        return None
+    (a, b), (sa, sb) = (tuple(module.nodes[arg] for arg in node.args), node.params)
+    place = 1
+    if node.op == "add":
+        widths = a.type.width + sa, b.type.width + sb
+        if min(a.lo, b.lo) < 0 or widths[0] == widths[1]:
+            return None
+        place = int(widths[1] > widths[0])
+    table = (a, b)[place]
+    fits = table.op == "table" and sum(table_params(table.params)[0]) < 6
+    return node.args[place] if fits else None
 
 
 def bits_read(module: Module) -> tuple[list[int], list[int]]:
@@ -141,8 +190,12 @@ def bits_read(module: Module) -> tuple[list[int], list[int]]:
         width = min(node.type.width, top[i])
         if not width:
             continue
-        shifts = node.params if node.op in ("add", "sub") else (*node.params, 0) if node.op == "concat" else (0, 0)
-        for arg, shift in zip(node.args, shifts, strict=False):
+        shifts: tuple[int, ...] = (0,) * len(node.args)
+        if node.op in ("add", "sub"):
+            shifts = node.params
+        elif node.op == "concat":
+            shifts = (*node.params, 0)
+        for arg, shift in zip(node.args, shifts, strict=True):
             whole = module.nodes[arg].type.width
             first, last = 0, whole
             match node.op:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from hgq.errors import IRError
 from hgq.netlist.module import Module, Node
+from hgq.netlist.ops import table_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class DelayModel:
                 return min(tree, self.block + self._adder(wide) * (-(-narrow // 17) * -(-wide // 26) - 1))
             case "lookup":
                 return self._table(module.nodes[node.args[0]].type.width)
+            case "table":
+                return self._table(sum(table_params(node.params)[0]))
             case "clamp":
                 return self.lut + self._adder(module.nodes[node.args[0]].type.width)
             case "input" | "const" | "keep" | "concat" | "register":

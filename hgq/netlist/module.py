@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from hgq.errors import IRError
 from hgq.fixed import FixedType
 from hgq.netlist.ops import OPS, Range, keep_type
+
+_holding = lru_cache(maxsize=1 << 16)(FixedType.holding)  # asked for many times for each node
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Node:
     @property
     def type(self) -> FixedType:
         """The narrowest type for the range."""
-        return FixedType.holding(self.lo, self.hi, self.frac)
+        return _holding(self.lo, self.hi, self.frac)
 
     @property
     def constant(self) -> bool:
@@ -194,6 +197,13 @@ class Builder:
             return self.const(entries[0], frac)
         return self._node("lookup", (a,), (lo, *entries), frac)
 
+    def table(self, args: list[int], entries: list[int], frac: int) -> int:
+        """A function of all bits of a few narrow nodes: entry number i where their bits, the first lowest, spell i."""
+        widths = [self.nodes[a].type.width for a in args]
+        if len(entries) != 1 << sum(widths):
+            raise IRError(f"a table of {len(entries)} entries for arguments of {sum(widths)} bits")
+        return self._node("table", tuple(args), (len(args), *widths, *entries), frac)
+
     def keep(self, a: int, drop: int, t: FixedType) -> int:
         """Drops the `drop` low bits (negative: appends zeros), then wraps into `t`."""
         if drop == 0 and t.lo <= self.nodes[a].lo and self.nodes[a].hi <= t.hi:
@@ -222,6 +232,8 @@ class Builder:
                 lowest, *entries = node.params
                 lo, hi = self.nodes[args[0]].lo, self.nodes[args[0]].hi
                 return self.lookup(args[0], entries[lo - lowest : hi - lowest + 1], node.frac)
+            case "table":
+                return self._node("table", args, node.params, node.frac)
             case "neg":
                 return self.neg(args[0], node.frac)
             case "relu" | "register":

@@ -112,6 +112,26 @@ def _lookup_evaluate(params: tuple[int, ...], a: Any) -> Any:
     return entries[np.asarray(a - params[0], np.int64)]
 
 
+def table_params(params: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a `table`: how many bits of each argument are read, and the entries."""
+    count = params[0]
+    return params[1 : count + 1], params[count + 1 :]
+
+
+def _table_infer(params: tuple[int, ...], *_: Range) -> Range:
+    entries = table_params(params)[1]
+    return min(entries), max(entries)
+
+
+def _table_evaluate(params: tuple[int, ...], *args: Any) -> Any:
+    widths, entries = table_params(params)
+    index: Any = 0
+    low = 0
+    for a, width in zip(args, widths, strict=True):
+        index, low = index + (np.asarray(a % (1 << width), np.int64) << low), low + width
+    return np.array(entries, object if any(abs(n) >> 62 for n in entries) else np.int64)[index]
+
+
 def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
     lo, hi = params
     return min(max(a[0], lo), hi), min(max(a[1], lo), hi)
@@ -186,6 +206,7 @@ OPS: dict[str, OpDef] = {
     ),
     "mul": OpDef(_mul_infer, lambda params, a, b: a * b, _mul_verilog),
     "lookup": OpDef(_lookup_infer, _lookup_evaluate, None),
+    "table": OpDef(_table_infer, _table_evaluate, None),
     "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
     "register": OpDef(lambda params, a: a, lambda params, a: a, None),
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from hgq.fixed import FixedType
-from hgq.netlist.cost import Operand, bits_read, sum_luts, trailing_zeros, zero_bits
+from hgq.netlist.cost import Operand, absorbed, bits_read, sum_luts, table_luts, trailing_zeros, zero_bits
 from hgq.netlist.module import Builder, Module, rebuild
+from hgq.netlist.ops import table_params
 
 LEVELS = 8
 """How many adders deep the place for a constant is searched."""
@@ -24,8 +25,9 @@ def absorb_constants(module: Module) -> Module:
         c + ((a << s) - b)  =  concat(a + q, r) - b          r is free
         c - ((a << s) + b)  =  concat(q - a, r) - b          and so on, as each term may be subtracted
 
-    down to nodes that something else reads too. Such a tree has its adders, not one more, so nothing comes later than
-    before. Done where the sum of LUTs by hgq/netlist/cost.py does not grow; ranges stay exact, shifted by the constant.
+    down to nodes that something else reads too; the entries of a table take a constant as they are. Such a tree has its
+    adders, not one more, so nothing comes later than before. Done where the sum of LUTs by hgq/netlist/cost.py does not
+    grow; ranges stay exact, shifted by the constant.
     """
     return _Search(module).run()
 
@@ -34,7 +36,8 @@ def absorb_constants(module: Module) -> Module:
 class _Plan:
     """How to compute ``q + x`` (or ``q - x``, if negative) for a node x.
 
-    luts: what it adds to the LUTs of x. terms: None for an op on x as it is; else both terms of the sum that x is.
+    luts: what it adds to the LUTs of x. terms: both terms of the sum that x is. entries: of the table that x is.
+    Neither: an op on x as it is.
     """
 
     luts: int
@@ -42,6 +45,7 @@ class _Plan:
     q: int
     negative: bool
     terms: tuple[_Term, _Term] | None = None
+    entries: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class _Search:
         self.readers = module.readers()
         self.zeros = zero_bits(module)
         self.top = bits_read(module)[1]
+        self.shared = absorbed(module)
         self.best = cache(self._best)
 
     def run(self) -> Module:
@@ -93,13 +98,14 @@ class _Search:
             c = -c if node.op == "sub" and place == 1 else c
         else:
             return None
-        if not self._own(x) or not self.top[i]:
+        if not self.top[i]:
             return None
         rest = c & (1 << shift) - 1
         q = c >> shift
         as_it_is = self._at(x, q, negative, min(node.type.width, self.top[i]) - shift).luts
         plan = self.best(x, q, negative, self.top[i] - shift, LEVELS)
-        return (plan, shift, rest) if plan.terms is not None and plan.luts <= as_it_is else None
+        moved = plan.terms is not None or plan.entries is not None
+        return (plan, shift, rest) if moved and plan.luts <= as_it_is else None
 
     def _own(self, x: int) -> bool:
         """Whether nothing else reads the sum `x`."""
@@ -127,8 +133,18 @@ class _Search:
             luts = sum_luts("sub", constant, value, width) if negative else sum_luts("add", value, constant, width)
         return _Plan(luts, x, q, negative)
 
+    def _tabled(self, x: int, q: int, negative: bool) -> _Plan:
+        """The constant in the entries of a table."""
+        params = self.module.nodes[x].params
+        widths, entries = table_params(params)
+        moved = tuple(q - e if negative else q + e for e in entries)
+        luts = 0 if x in self.shared else table_luts((*params[: 1 + len(widths)], *moved)) - table_luts(params)
+        return _Plan(luts, x, q, negative, entries=moved)
+
     def _best(self, x: int, q: int, negative: bool, top: int, levels: int) -> _Plan:
         plan = self._at(x, q, negative, top)
+        if self.module.nodes[x].op == "table" and self.readers[x] == 1 and (q or negative):
+            return min(self._tabled(x, q, negative), plan, key=lambda one: one.luts)
         if not levels or not self._own(x) or not (q or negative):
             return plan
         node = self.module.nodes[x]
@@ -193,7 +209,11 @@ class _Search:
     ) -> int:
         """The node of ``(plan << shift) + rest`` if there is a rest, else of the plan, which stands at `frac`."""
         bound = self._range(plan.x, plan.q, plan.negative)
-        if plan.terms is None:
+        if plan.entries is not None:
+            table = self.module.nodes[plan.x]
+            params = (*table.params[: 1 + len(table.args)], *plan.entries)
+            made = builder.copy(replace(table, params=params, frac=frac), tuple(new[arg] for arg in table.args))
+        elif plan.terms is None:
             x, q = new[plan.x], builder.const(plan.q, frac)
             if plan.negative:
                 made = builder.sub(q, x, 0, 0, frac, bound)

@@ -13,7 +13,9 @@ from hgq.netlist import Builder, Design, Instance, Module, Wire
 from hgq.netlist.cost import lut_estimate
 from hgq.sim.yosys import synthesise
 
-S8, U8 = (-128, 127, 0), (0, 255, 0)
+S8, U8, U1 = (-128, 127, 0), (0, 255, 0), (0, 1, 0)
+
+WEIGHED = [sum(w for k, w in enumerate((3, 5, -7, 9, -11)) if n >> k & 1) + 18 for n in range(32)]
 
 CASES: dict[str, tuple[list[tuple[int, int, int]], Callable[[Builder, tuple[int, ...]], int], int]] = {
     "signed sum": ([S8, S8], lambda b, x: b.add(*x), 9),
@@ -28,6 +30,27 @@ CASES: dict[str, tuple[list[tuple[int, int, int]], Callable[[Builder, tuple[int,
     "rectifier in front of a register": ([S8], lambda b, x: b.register(b.relu(x[0])), 7),
     "sum of which only low bits are read": ([S8, S8], lambda b, x: b.keep(b.add(*x), 0, FixedType(True, 5, 0)), 5),
     "sum of even numbers": ([S8, S8, S8], lambda b, x: b.add(b.add(x[0], x[1], 2, 1), x[2], 0, 1), 10 + 9),
+    "table of six inputs": (
+        [U1] * 6,
+        lambda b, x: b.table(list(x), [n * n * 5 % 61 for n in range(64)], 0),
+        6,
+    ),
+    "table of five inputs in the LUTs of the difference": (
+        [S8, *[U1] * 5],
+        lambda b, x: b.sub(x[0], b.table(list(x[1:]), WEIGHED, 0)),
+        9,
+    ),
+    "the same two bits below the minuend": (
+        [S8, *[U1] * 5],
+        lambda b, x: b.sub(x[0], b.table(list(x[1:]), WEIGHED, 0), 2, 0),
+        11,
+    ),
+    "table of five inputs, wider than what it is added to": (
+        [(0, 31, 0), *[U1] * 5],
+        lambda b, x: b.add(x[0], b.table(list(x[1:]), WEIGHED, 0)),
+        6,
+    ),
+    "operands joined": ([S8, U8], lambda b, x: b.concat(*x, 8), 0),
 }
 
 

@@ -23,6 +23,7 @@ PARAMS = {
     "min": [(0, 0), (2, 0), (0, 3)],
     "mul": [()],
     "lookup": [(-8, *(n * n % 23 - 9 for n in range(24)))],
+    "table": [(2, 4, 3, *(n * n % 23 - 9 for n in range(128)))],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 9), (0, 0, 2), (4, 1, 3)],
     "register": [()],
 }
@@ -37,6 +38,7 @@ MEANING = {
     "min": lambda p, a, b: a * 2 ** p[0] if a * 2 ** p[0] < b * 2 ** p[1] else b * 2 ** p[1],
     "mul": lambda p, a, b: sum([a] * b) if b > 0 else -sum([a] * -b),
     "lookup": lambda p, a: p[1 + a + 8],
+    "table": lambda p, a, b: p[3 + a % 16 + 16 * (b % 8)],
     "keep": lambda p, a: wrap(int(a // 2 ** p[0]), bool(p[1]), p[2]),
     "register": lambda p, a: a,
 }
@@ -56,7 +58,7 @@ CASES = [(op, params) for op, many in PARAMS.items() for params in many]
 
 @pytest.mark.parametrize("op,params", CASES, ids=lambda v: str(v))
 def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> None:
-    arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min") else 1
+    arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min", "table") else 1
     for ranges in itertools.product(OPERANDS.values(), repeat=arity):
         if op == "concat" and not all(0 <= end < 1 << params[0] for end in ranges[1]):
             with pytest.raises(IRError, match="low part of a concatenation"):
@@ -68,7 +70,7 @@ def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> N
         assert got.tolist() == want
         lo, hi = OPS[op].infer(params, *ranges)
         assert lo <= min(want) and max(want) <= hi
-        if op not in ("keep", "lookup"):
+        if op not in ("keep", "lookup", "table"):
             assert (lo, hi) == (min(want), max(want)), "the range is not tight"
 
 
@@ -99,6 +101,16 @@ def test_constants_are_folded() -> None:
     b = Builder("m")
     total = b.sub(b.const(5), b.const(3), 2, 1)
     assert b.nodes[total].op == "const" and b.nodes[total].lo == 14
+
+
+def test_a_table_reads_the_bits_of_its_arguments_the_first_lowest() -> None:
+    b = Builder("m")
+    x, y = b.input("x", [(-2, 1, 0), (0, 1, 0)])
+    module = b.module({"z": [b.table([x, y], [10, 11, 12, 13, 20, 21, 22, 23], 0)]})
+    (z,) = evaluate_module(module, [np.array([[0, 0], [1, 0], [-2, 1], [-1, 1]])])
+    assert z.ravel().tolist() == [10, 11, 22, 23]
+    with pytest.raises(IRError, match="7 entries for arguments of 3 bits"):
+        b.table([x, y], [0] * 7, 0)
 
 
 def test_nodes_that_no_output_needs_go_and_unread_inputs_stay() -> None:

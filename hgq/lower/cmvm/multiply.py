@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hgq.fixed import as_objects
-from hgq.lower.cmvm import native
+from hgq.lower.cmvm import few_bits, native
+from hgq.lower.cmvm.few_bits import OWN
 from hgq.lower.cmvm.graph import AdderGraph
 from hgq.lower.cmvm.naive import balanced_trees
 from hgq.lower.cmvm.options import Options
-from hgq.netlist.module import Builder
+from hgq.netlist.cost import lut_estimate
+from hgq.netlist.module import Builder, Node
 
 DEFAULT = Options()
+FEW_BITS = 4
+"""Inputs of more bits than this never go into tables."""
+WORTH = 0.97
+"""Tables must save three parts in a hundred: passes that follow (absorb_constants) save more on adders."""
 
 
 def solve(
@@ -61,11 +69,76 @@ def multiply(
         origin: name of the layer; nodes are labelled ``origin[output]``, shared ones by the first output they are for.
     """
     refs, merged, constants = _merged(builder, inputs, as_objects(matrix), offsets)
-    lo, hi = [builder.nodes[r].lo for r in refs], [builder.nodes[r].hi for r in refs]
+    nodes = [builder.nodes[r] for r in refs]
+    lo, hi = [n.lo for n in nodes], [n.hi for n in nodes]
     if options.effort == 0 or not refs or not native.fits(merged, lo, hi, [0] * len(refs)):
         return balanced_trees(builder, refs, merged, constants, fracs, origin)
-    graph = solve(merged, lo, hi, options, free=[c != 0 for c in constants])
-    return _emit(builder, graph, refs, constants, fracs, origin)
+    best = _solved(nodes, merged, 0, constants, options)
+    size = _luts(best, nodes, merged, constants)
+    for limit in _limits(nodes):
+        split = _solved(nodes, merged, limit, constants, options)
+        luts = _luts(split, nodes, merged, constants)
+        if luts < WORTH * size:
+            best, size = split, luts
+    return _built(builder, best, refs, merged, constants, fracs, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A matrix in two: inputs in an adder graph (None where there are none), and inputs in tables, by place."""
+
+    graph: AdderGraph | None
+    wide: list[int]
+    narrow: list[int]
+
+
+def _limits(nodes: list[Node]) -> list[int]:
+    """Widths up to which inputs may go into tables."""
+    widths = [node.type.width for node in nodes]
+    return [w for w in range(1, FEW_BITS + 1) if w in widths and w * widths.count(w) >= OWN]
+
+
+def _solved(nodes: list[Node], matrix: np.ndarray, limit: int, constants: list[int], options: Options) -> _Split:
+    """The split with inputs of up to `limit` bits in tables."""
+    wide = [i for i, node in enumerate(nodes) if node.type.width > limit]
+    narrow = [i for i, node in enumerate(nodes) if node.type.width <= limit]
+    graph = None
+    if wide:
+        lo, hi = [nodes[i].lo for i in wide], [nodes[i].hi for i in wide]
+        # The negative of a sum is as good where something is there to subtract it from.
+        free = [c != 0 or (bool(narrow) and any(matrix[narrow, o])) for o, c in enumerate(constants)]
+        graph = solve(matrix[wide], lo, hi, options, free=free)
+    return _Split(graph, wide, narrow)
+
+
+def _luts(split: _Split, nodes: list[Node], matrix: np.ndarray, constants: list[int]) -> int:
+    """What the split costs by itself."""
+    trial = Builder("trial")
+    refs = list(trial.input("x", [(n.lo, n.hi, n.frac) for n in nodes]))
+    made = _built(trial, split, refs, matrix, constants, [0] * len(constants), "")
+    return lut_estimate(trial.module({"y": made}))
+
+
+def _built(
+    builder: Builder,
+    split: _Split,
+    refs: list[int],
+    matrix: np.ndarray,
+    constants: list[int],
+    fracs: list[int],
+    origin: str,
+) -> list[int]:
+    """The nodes of ``refs @ matrix + constants``."""
+    starts = [builder.const(c, frac) for c, frac in zip(constants, fracs, strict=True)]
+    for o, frac in enumerate(fracs) if split.narrow else ():
+        builder.origin = f"{origin}[{o}]"
+        weights = [int(w) for w in matrix[split.narrow, o]]
+        if any(weights):
+            narrow = [refs[i] for i in split.narrow]
+            starts[o] = few_bits.table_sum(builder, narrow, weights, constants[o], frac)
+    if split.graph is None:
+        return starts
+    return _emit(builder, split.graph, [refs[i] for i in split.wide], starts, fracs, origin)
 
 
 def _merged(
@@ -86,9 +159,12 @@ def _merged(
 
 
 def _emit(
-    builder: Builder, graph: AdderGraph, refs: list[int], constants: list[int], fracs: list[int], origin: str
+    builder: Builder, graph: AdderGraph, refs: list[int], starts: list[int], fracs: list[int], origin: str
 ) -> list[int]:
-    """Output by output, so that what stands together in the Verilog belongs together."""
+    """The outputs of `graph`, each added to its node of `starts`.
+
+    Output by output, so that what stands together in the Verilog belongs together.
+    """
     made: dict[int, int] = dict(enumerate(refs))
 
     def make(value: int, frac: int) -> None:
@@ -113,13 +189,12 @@ def _emit(
                 made[value] = builder.sub(y, x, sb, sa, frac, bound)
 
     results = []
-    for o, ((value, shift, sign), constant, frac) in enumerate(zip(graph.outputs, constants, fracs, strict=True)):
+    for o, ((value, shift, sign), start, frac) in enumerate(zip(graph.outputs, starts, fracs, strict=True)):
         builder.origin = f"{origin}[{o}]"
-        offset = builder.const(constant, frac)
         if value < 0:
-            results.append(offset)
+            results.append(start)
             continue
         make(value, frac - shift)
         join = builder.add if sign > 0 else builder.sub
-        results.append(join(offset, made[value], 0, shift, frac))
+        results.append(join(start, made[value], 0, shift, frac))
     return results
