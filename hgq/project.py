@@ -25,9 +25,10 @@ from hgq.report.resources import measure, save_report
 from hgq.sim.csim import run_csim
 from hgq.sim.mapped import simulate_mapped
 from hgq.sim.protocol import check_protocol
+from hgq.sim.route import SEEDS, nextpnr_version, route
 from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
-from hgq.sim.yosys import Mapped
+from hgq.sim.yosys import Mapped, synthesise
 from hgq.verify import Difference, Engine, corner_vectors, verify_engines
 from hgq.verify.localise import localise_rtl
 from hgq.verify.run import Tensors
@@ -197,6 +198,32 @@ class Project:
         if mapped is not None and simulate:
             found["simulation"] = self._simulate_mapped(mapped, progress)
         self.report.setdefault("resources", {})[family] = found
+        save_report(self.path, self.report)
+        return found
+
+    def route(
+        self, family: str = "ecp5", *, seeds: int = SEEDS, progress: Progress = lambda _: None
+    ) -> dict[str, Any]:
+        """Places and routes the design with nextpnr, once for each of `seeds` seeds, and puts the clock that it reaches
+        into the project's reports, beside the predicted one.
+
+        The design is wrapped in two shift registers, since it has more port bits than the device has pins.
+
+        Returns:
+            What report.json has below ``routed`` and `family`: see `hgq.sim.route.route`.
+
+        Raises:
+            ToolError: nextpnr or Yosys is missing or failed, or no device is large enough.
+            ValueError: another family, or no seed.
+        """
+        if family != "ecp5":
+            raise ValueError(f"family {family!r} cannot be placed and routed; there is a router for ecp5 only")
+        nextpnr_version()  # before Yosys has worked for minutes
+        progress("map to Lattice ECP5 with Yosys")
+        mapped = synthesise(self._sources(), self.top, family)
+        target = 1000 / self.report["options"]["clock_ns"]
+        found = route(mapped, target_mhz=target, seeds=range(1, seeds + 1), progress=progress)
+        self.report.setdefault("routed", {})[family] = found
         save_report(self.path, self.report)
         return found
 

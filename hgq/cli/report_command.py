@@ -22,21 +22,34 @@ class Family(StrEnum):
     GOWIN = "gowin"
 
 
+class Router(StrEnum):
+    """What can be placed and routed without a vendor's tool."""
+
+    ECP5 = "ecp5"
+
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="what hgq-convert wrote")],
-    family: Annotated[Family, typer.Option(help="FPGA family whose cells are counted")] = Family.XCUP,
+    family: Annotated[
+        Family | None, typer.Option(help="FPGA family whose cells are counted  [default: xcup, or what --route names]")
+    ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="only each layer by itself")] = False,
     total: Annotated[bool, typer.Option("--total", help="only the whole design")] = False,
     simulate: Annotated[bool, typer.Option(help="simulate the mapped netlist against the model")] = True,
+    route: Annotated[
+        Router | None, typer.Option(help="place and route with nextpnr too, and state the clock that it reaches")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="how often to place and route, each time from another seed")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON in place of the table")] = False,
 ) -> None:
     """Counts LUTs, registers and so on with Yosys, by layer and in total, and adds them to the project's reports.
 
-    The netlist that Yosys makes is compared with the model, bit for bit.
+    The netlist that Yosys makes is compared with the model, bit for bit. With --route ecp5, nextpnr places and routes
+    it; that takes minutes for thousands of LUTs and needs pip install 'hgq-fpga[route]'.
 
     Exit codes: 0 done; 1 the mapped netlist differs; 2 usage or tool; 3 a bug in hgq.
     """
@@ -46,23 +59,31 @@ def report(
         with Steps() as step:
             step("open the project")
             import hgq
+            from hgq.sim.route import nextpnr_version
 
             project = hgq.Project.load(folder)
+            if route:
+                nextpnr_version()  # before Yosys has worked for minutes
+            chosen = family.value if family else route.value if route else Family.XCUP.value
             found = project.resources(
-                family.value,
+                chosen,
                 total=total or not per_layer,
                 per_layer=per_layer or not total,
                 simulate=simulate,
                 progress=step,
             )
+            routed = project.route(route.value, seeds=seeds, progress=step) if route else None
         if as_json:
             import json
 
-            typer.echo(json.dumps({family.value: found}, indent=1))
+            typer.echo(json.dumps({chosen: found} | ({"routed": {route: routed}} if route else {}), indent=1))
         else:
             from hgq.report.resources import resource_text
+            from hgq.report.timing import routed_text
 
-            typer.echo(resource_text(family.value, found), nl=False)
+            typer.echo(resource_text(chosen, found), nl=False)
+            if routed:
+                typer.echo("\n" + routed_text(routed, project.report.get("timing")), nl=False)
 
 
 def main() -> None:

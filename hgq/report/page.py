@@ -11,8 +11,10 @@ Resources = list[tuple[list[str], list[str], list[list[str]]]]
 """For each family: facts, titles of the table and its rows."""
 
 
-def to_html(report: dict[str, Any], resources: Resources | None = None) -> str:
-    """The page for a report, and for what `hgq-report` counted if it was run."""
+def to_html(
+    report: dict[str, Any], resources: Resources | None = None, routed: list[list[str]] | None = None
+) -> str:
+    """The page for a report, and for what `hgq-report` counted and routed if it was run."""
     rows = [cells(row) for row in report["layers"]]
     return template("report/report.html.j2").render(
         report=report,
@@ -21,6 +23,7 @@ def to_html(report: dict[str, Any], resources: Resources | None = None) -> str:
         total=cells({"layer": "total", **report["totals"]}),
         facts=facts(report),
         resources=resources or [],
+        routed=routed or [],
         histograms=[(name, _bars(counts)) for name, counts in report["histograms"].items()],
     )
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from hgq.netlist.cost import BAND
 from hgq.report.page import to_html
+from hgq.report.timing import routed_facts
 from hgq.sim.families import FAMILIES
 from hgq.sim.yosys import Mapped, family_named, synthesise, yosys_version
 
@@ -162,9 +163,10 @@ def save_report(folder: Path, report: dict[str, Any]) -> None:
     """Writes report.json and report.html anew, resources included."""
     found = {name: report["resources"][name] for name in FAMILIES if name in report.get("resources", {})}
     tables = [(facts, *resource_cells(one)) for name, one in found.items() for facts in [resource_facts(name, one)]]
+    routed = [routed_facts(one, report.get("timing")) for one in report.get("routed", {}).values()]
     texts = {
         "report.json": json.dumps(report, indent=1) + "\n",
-        "report.html": to_html(report, resources=tables),
+        "report.html": to_html(report, resources=tables, routed=routed),
     }
     for name, written in texts.items():
         part = folder / f".{name}.part"

@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hgq.report.timing import timing_facts
+
 COLUMNS = (
     ("layer", "layer"),
     ("input bits", "inputs"),
@@ -46,6 +48,8 @@ def facts(report: dict[str, Any]) -> list[str]:
         f"{report['model']}: latency {report['totals']['latency']} clock cycles at {options['clock_ns']:g} ns "
         f"(planned by the delay model, not placed and routed), one vector per clock"
     ]
+    if "timing" in report:  # projects of older versions have none
+        lines += timing_facts(report["timing"])
     calibration = report["calibration"]
     lines.append(
         f"ranges: found on {calibration['samples']:,} calibration samples"
