@@ -29,11 +29,14 @@ from hgq.frontend.predict import float32_error, keras_engine
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.names import identifier
+from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
+from hgq.passes import shortest_clock
 from hgq.ports import Port, bus_width, pack
 from hgq.project import ENGINES, Progress, Project, plan
 from hgq.report import layer_rows, to_html, totals
 from hgq.report.text import facts
+from hgq.report.timing import predictions
 from hgq.sim.hls4ml_types import check_types
 from hgq.sim.toolchain import ABSENT, missing, versions
 from hgq.training import calibrate as find_ranges
@@ -41,6 +44,7 @@ from hgq.training import freeze_tables
 from hgq.verify import corner_vectors, count_wraps, float32_certificate
 
 BACKENDS = ("Vitis", "Vivado")
+DEFAULT_CLOCK_NS = 5.0
 STORED_VECTORS = 20_000
 """How many vectors the project's own test bench carries at most."""
 
@@ -52,7 +56,8 @@ def convert(
     calibrate: Any = None,
     verify: Any = None,
     data: Any = None,
-    clock_ns: float = 5.0,
+    clock_ns: float | None = None,
+    latency: int | None = None,
     backend: str = "Vitis",
     part: str | None = None,
     input_type: str | None = None,
@@ -71,7 +76,9 @@ def convert(
         verify: data to compare all engines on, which calibration must not have seen. None: corner vectors only.
             False: no verification at all, and the report says so.
         data: one set in place of both; every second sample calibrates, the others verify.
-        clock_ns: clock period in ns that registers are placed for.
+        clock_ns: clock period in ns that registers are placed for, by the delay model of the part; 5 by default. The
+            pipeline has the fewest cycles that it allows, and of these the fewest register bits.
+        latency: clock cycles in all, in place of `clock_ns`: the period is then the shortest that so many cycles allow.
         backend: "Vitis" or "Vivado": the HLS compiler that the C++ is for.
         part: FPGA part for the vendor's Tcl.
         input_type: type of the input port, as in "s16f8" (signed, 16 bits, 8 of them fractional); the hardware then
@@ -85,7 +92,7 @@ def convert(
         VerificationError: two engines differ. What was made is kept beside `out` as ``out.failed``.
         ToolError: a tool is missing or failed.
     """
-    options = _options(clock_ns, backend, part, input_type)
+    options = _options(clock_ns, latency, backend, part, input_type)
     target = _target(Path(out))
     if verify is not False:
         _need_tools()
@@ -136,8 +143,17 @@ def convert(
     return project
 
 
-def _options(clock_ns: float, backend: str, part: str | None, input_type: str | None) -> dict[str, Any]:
+def _options(
+    clock_ns: float | None, latency: int | None, backend: str, part: str | None, input_type: str | None
+) -> dict[str, Any]:
     problems = []
+    if clock_ns is not None and latency is not None:
+        problems.append(
+            f"  - clock_ns={clock_ns} and latency={latency}: each follows from the other\n      Fix: give one of them"
+        )
+    if latency is not None and (not isinstance(latency, int) or isinstance(latency, bool) or latency < 0):
+        problems.append(f"  - latency={latency!r}: clock cycles are a whole number\n      Fix: latency=5")
+    clock_ns = DEFAULT_CLOCK_NS if clock_ns is None else clock_ns
     if not (isinstance(clock_ns, int | float) and math.isfinite(clock_ns) and clock_ns > 0):
         problems.append(f"  - clock_ns={clock_ns}: a clock period in ns is a number above 0\n      Fix: clock_ns=5")
     if backend not in BACKENDS:
@@ -149,7 +165,13 @@ def _options(clock_ns: float, backend: str, part: str | None, input_type: str | 
             problems.append(f"  - input_type: {reason}\n      Fix: input_type='s16f8'")
     if problems:
         raise ConversionError(problems)
-    return {"clock_ns": float(clock_ns), "backend": backend, "part": part or PART, "input_type": input_type}
+    return {
+        "clock_ns": float(clock_ns),
+        "latency": latency,
+        "backend": backend,
+        "part": part or PART,
+        "input_type": input_type,
+    }
 
 
 def _target(out: Path) -> Path:
@@ -216,6 +238,10 @@ def _write(graph: Graph, name: str, options: dict[str, Any], folder: Path, progr
     outputs = [Port.output(n, graph[n].types) for n in graph.outputs]
     progress("lower to adders and registers")
     combinational, pipeline = plan(graph, top, options)
+    model = delay_model(options["part"])
+    if options["latency"] is not None:
+        progress(f"look for the shortest clock that {options['latency']} cycles allow")
+        options["clock_ns"] = shortest_clock(combinational, options["latency"], model=model)
     design = pipeline(combinational)
     progress("write Verilog")
     verilog = emit_verilog(design, inputs, outputs, clock_ns=options["clock_ns"], version=hgq.__version__)
@@ -267,6 +293,7 @@ def _report(graph: Graph, name: str, options: dict[str, Any], design: Design) ->
         "options": options,
         "layers": rows,
         "totals": totals(rows, design),
+        "timing": predictions(design, delay_model(options["part"])),
         "certificate": {"exact32": certificate.exact32, "widest": layer, "bits": bits, "layers": certificate.bits},
         "calibration": {"samples": 0, "note": ""},
         "wraps": [],

@@ -17,6 +17,7 @@ from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.ir.text import parse
 from hgq.lower import lower
+from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
 from hgq.passes import insert_registers, optimise
 from hgq.ports import Port, bus_width, pack, unpack
@@ -201,9 +202,7 @@ class Project:
         save_report(self.path, self.report)
         return found
 
-    def route(
-        self, family: str = "ecp5", *, seeds: int = SEEDS, progress: Progress = lambda _: None
-    ) -> dict[str, Any]:
+    def route(self, family: str = "ecp5", *, seeds: int = SEEDS, progress: Progress = lambda _: None) -> dict[str, Any]:
         """Places and routes the design with nextpnr, once for each of `seeds` seeds, and puts the clock that it reaches
         into the project's reports, beside the predicted one.
 
@@ -292,7 +291,8 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
     """The optimised combinational design of a graph, and what makes a pipeline of it under these options."""
 
     def pipeline(design: Design) -> Design:
-        return insert_registers(design, options["clock_ns"])
+        model = delay_model(options["part"])
+        return insert_registers(design, options["clock_ns"], model=model, latency=options.get("latency"))
 
     return optimise(lower(graph, top)), pipeline
 

@@ -38,7 +38,12 @@ def convert(
     data: Annotated[
         str | None, typer.Option(metavar=FILE, help="one set, split in two, instead of --calibrate and --verify")
     ] = None,
-    clock_ns: Annotated[float, typer.Option(help="clock period in nanoseconds that registers are placed for")] = 5.0,
+    clock_ns: Annotated[
+        float | None, typer.Option(help="clock period in nanoseconds that registers are placed for  [default: 5]")
+    ] = None,
+    latency: Annotated[
+        int | None, typer.Option(help="clock cycles in all, at the shortest clock they allow, in place of --clock-ns")
+    ] = None,
     backend: Annotated[Backend, typer.Option(help="whose HLS compiler the C++ is for")] = Backend.VITIS,
     part: Annotated[str | None, typer.Option(help="FPGA part, passed on to vendor tools")] = None,
     input_type: Annotated[
@@ -72,6 +77,7 @@ def convert(
                 verify=False if no_verify else arrays.get("verify"),
                 data=arrays.get("data"),
                 clock_ns=clock_ns,
+                latency=latency,
                 backend=backend.value,
                 part=part,
                 input_type=input_type,

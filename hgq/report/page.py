@@ -11,9 +11,7 @@ Resources = list[tuple[list[str], list[str], list[list[str]]]]
 """For each family: facts, titles of the table and its rows."""
 
 
-def to_html(
-    report: dict[str, Any], resources: Resources | None = None, routed: list[list[str]] | None = None
-) -> str:
+def to_html(report: dict[str, Any], resources: Resources | None = None, routed: list[list[str]] | None = None) -> str:
     """The page for a report, and for what `hgq-report` counted and routed if it was run."""
     rows = [cells(row) for row in report["layers"]]
     return template("report/report.html.j2").render(

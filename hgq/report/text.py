@@ -46,7 +46,7 @@ def facts(report: dict[str, Any]) -> list[str]:
     options, certificate = report["options"], report["certificate"]
     lines = [
         f"{report['model']}: latency {report['totals']['latency']} clock cycles at {options['clock_ns']:g} ns "
-        f"(planned by the delay model, not placed and routed), one vector per clock"
+        f"({_planned(options)}by the delay model, not placed and routed), one vector per clock"
     ]
     if "timing" in report:  # projects of older versions have none
         lines += timing_facts(report["timing"])
@@ -71,6 +71,10 @@ def facts(report: dict[str, Any]) -> list[str]:
         f"float32 has 24); Keras was compared in float64{_off(certificate)}"
     )
     return lines
+
+
+def _planned(options: dict[str, Any]) -> str:
+    return "planned " if options.get("latency") is None else "as wished, at the shortest clock that they allow "
 
 
 def verified(verification: dict[str, Any]) -> str:
