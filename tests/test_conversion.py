@@ -157,6 +157,9 @@ def refused(match: str, out: Path, kind: type[Exception] = ConversionError, **op
     [
         ({"clock_ns": 0}, r"clock_ns=0: a clock period"),
         ({"clock_ns": 0.8}, r"does not fit a clock of 0.8 ns"),
+        ({"clock_ns": 5, "latency": 4}, r"clock_ns=5 and latency=4(.|\n)*give one"),
+        ({"latency": 2.5}, r"latency=2.5: clock cycles are a whole number"),
+        ({"latency": 1000}, r"latency=1000: this model can have 2 to \d+ cycles"),
         ({"backend": "Quartus"}, r"backend='Quartus'(.|\n)*Vitis, Vivado"),
         ({"input_type": "ap_fixed<16,6>"}, r"'ap_fixed<16,6>' is no fixed-point type"),
     ],

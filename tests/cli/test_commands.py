@@ -88,6 +88,7 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
         "out": Path("out"),
         "data": None,
         "clock_ns": 2.5,
+        "latency": None,
         "backend": "Vivado",
         "part": "xcvu9p",
         "input_type": "s16f8",
