@@ -38,7 +38,7 @@ def relu(context: Context, layer: Any, x: Value) -> Value:
             f"negative_slope={layer.negative_slope} together with max_value={layer.max_value} is not supported",
             "leave one of them out",
         )
-    return limited(context, x, 0.0, float(constant_values(float(layer.max_value), 0)))
+    return limited(context, x, 0.0, float(constant_values(float(layer.max_value), 0, "max_value")))
 
 
 def leaky(context: Context, layer: Any, x: Value) -> Value:
@@ -48,9 +48,11 @@ def leaky(context: Context, layer: Any, x: Value) -> Value:
 
 def prelu(context: Context, layer: Any, x: Value) -> Value:
     """keras.layers.PReLU whose slopes are exact and lie in 0 to 1."""
-    slopes = np.broadcast_to(constant_values(layer.alpha, len(context.shape(x))), context.shape(x))
+    slopes = np.broadcast_to(constant_values(layer.alpha, len(context.shape(x)), "alpha"), context.shape(x))
     if not ((slopes >= 0) & (slopes <= 1)).all():
-        raise Unconvertible(f"a slope is {slopes.min()} or {slopes.max()}; 0 to 1 is supported", "constrain alpha")
+        raise Unconvertible(
+            f"alpha lies in {slopes.min()}..{slopes.max()}; slopes from 0 to 1 are supported", "constrain alpha"
+        )
     return between(context, "maximum", x, scaled(context, x, slopes, np.zeros(slopes.shape)))
 
 

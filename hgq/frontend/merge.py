@@ -101,24 +101,27 @@ def scaled(context: Context, x: Value, scale: np.ndarray, offset: np.ndarray) ->
     return context.add("affine", "affine", x, **attrs)
 
 
-def constant_values(constant: Any, rank: int) -> np.ndarray:
-    """A constant operand as float64 without batch axis, if it is one that hardware should hold."""
+def constant_values(constant: Any, rank: int, name: str = "a constant") -> np.ndarray:
+    """A constant operand as float64 without batch axis, if it is one that hardware should hold.
+
+    name: what the user calls it.
+    """
     if isinstance(constant, bool) or constant is None:
-        raise Unconvertible(f"an operand is {constant!r}", "use numbers")
+        raise Unconvertible(f"{name} is {constant!r}", "use numbers")
     array = np.asarray(constant if isinstance(constant, int | float) else keras.ops.convert_to_numpy(constant))
     values = array.astype(np.float64)
     if array.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise Unconvertible(f"an operand is {constant!r}", "use finite numbers")
+        raise Unconvertible(f"{name} is {constant!r}", "use finite numbers")
     for value in values.ravel().tolist():
         if _bits(value) > LARGEST:
             raise Unconvertible(
-                f"the constant {value:g} has no exact fixed-point form of {LARGEST} bits or fewer",
+                f"{name} is {value:g}, which has no exact fixed-point form of {LARGEST} bits or fewer",
                 f"round it, as to {_rounded(value):g}, or let a layer learn it",
             )
     if values.ndim == rank + 1 and len(values) == 1:
         return values[0]
     if values.ndim > rank:
-        raise Unconvertible(f"a constant has shape {values.shape}", "leave out the batch axis")
+        raise Unconvertible(f"{name} has shape {values.shape}", "leave out the batch axis")
     return values
 
 

@@ -91,6 +91,7 @@ def leaky_relu(context: Context, x: Value, slope: float) -> Value:
         raise Unconvertible(f"negative_slope={slope} is not supported, only 0 to 1", "use a slope such as 0.25")
     if slope == 0:
         return context.add("relu", "relu", x)
+    merge.constant_values(slope, 0, "negative_slope")
     return merge.between(context, "maximum", x, merge.with_constant(context, "mul", x, slope, False))
 
 

@@ -58,7 +58,7 @@ def _exact_mean(context: Context, layer: Any, x: Value, windows: Windows) -> Val
     if halvings is None:
         counts = sorted(set(windows.counts.tolist()))
         raise Unconvertible(
-            f"its windows hold {' or '.join(map(str, counts))} elements (pool size {windows.size}, "
+            f"its windows hold {' or '.join(map(str, counts))} elements (pool_size={windows.size}, "
             f"padding={getattr(layer, 'padding', 'valid')!r}), and 1/{counts[-1] if len(counts) == 1 else 'n'} is no "
             "exact binary number",
             f"use hgq.layers.Q{type(layer).__name__}, which owns a fixed-point constant",

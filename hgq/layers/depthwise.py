@@ -31,7 +31,11 @@ class Depthwise(Convolution):
         depth_multiplier: int = 1,
         **kwargs: Any,
     ):
+        given = {name: kwargs.pop(name, 1) for name in ("filters", "groups")}  # saved configurations hold them as 1
         super().__init__(1, kernel_size, strides, padding, **kwargs)
+        for name, value in given.items():
+            if value != 1:
+                raise ValueError(f"{self}: {name}={value!r} has no meaning here. Fix: use depth_multiplier.")
         self.depth_multiplier = self._whole("depth_multiplier", depth_multiplier)
         if len(set(self.strides)) > 1:
             raise ValueError(

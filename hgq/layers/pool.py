@@ -181,6 +181,11 @@ class GlobalAveragePooling(AveragePooling):
 
     def __init__(self, *, keepdims: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
+        for name in ("pool_size", "strides", "padding"):
+            if name in kwargs:
+                raise ValueError(
+                    f"{self}: {name}={kwargs[name]!r}, but it averages over everything. Fix: leave it out."
+                )
         self.keepdims = bool(keepdims)
 
     def windows(self, input_shape: tuple[int | None, ...]) -> Windows:

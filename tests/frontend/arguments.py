@@ -1,0 +1,258 @@
+"""Every argument of every supported layer: values that are converted, and values that are refused with their reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq import layers as own
+from hgq.quantizers import FracQuantizer, WidthQuantizer
+
+L = keras.layers
+
+VECTOR, SEQUENCE, IMAGE = (6,), (8, 4), (4, 4, 2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is tested of a layer.
+
+    shape: of its input, no batch axis.
+    base: arguments that it cannot be made without.
+    converts: argument -> values, each converted in a model of its own branch and compared with Keras.
+    refused: argument -> values, each of which raises an error that names layer, argument and value.
+    count: tensors that it is called on.
+    """
+
+    shape: tuple[int, ...]
+    base: dict[str, Any] = field(default_factory=dict)
+    converts: dict[str, list[Any]] = field(default_factory=dict)
+    refused: dict[str, list[Any]] = field(default_factory=dict)
+    count: int = 1
+
+
+def row(
+    shape: tuple[int, ...], base: dict[str, Any] | None = None, *groups: Row, count: int = 1, **converts: list[Any]
+) -> Row:
+    """A row of its own values and those of `groups`; ``no_x=[...]`` are refused values of x."""
+    merged: dict[str, dict[str, list[Any]]] = {"converts": {}, "refused": {}}
+    for group in groups:
+        merged["converts"] |= group.converts
+        merged["refused"] |= group.refused
+    for name, values in converts.items():
+        if name.startswith("no_"):
+            merged["refused"][name.removeprefix("no_")] = values
+        else:
+            merged["converts"][name] = values
+    return Row(shape, base or {}, **merged, count=count)
+
+
+NARROW = [FracQuantizer(f0=2, granularity="tensor"), WidthQuantizer(b0=3, i0=1, overflow="SAT")]
+CHANNEL = [FracQuantizer(f0=2, granularity="channel", rounding="RND_CONV", overflow="SAT_SYM")]
+FINITE = [-1.0, float("nan")]
+
+QLAYER = row(
+    (),
+    None,
+    activation=[None, "linear", "relu"],
+    no_activation=["nonsense", np.sin],
+    input_quantizer=["default", *NARROW, *CHANNEL],
+    no_input_quantizer=["nonsense", 8],
+    output_quantizer=[None, "default", *NARROW, *CHANNEL],
+    no_output_quantizer=["nonsense", 8],
+    beta=[0.0, 1e-3],
+    no_beta=FINITE,
+    gamma=[0.0, 1e-3],
+    no_gamma=FINITE,
+    dtype=["float32"],
+    no_dtype=["float16", "mixed_bfloat16"],
+)
+QLINEAR = row(
+    (),
+    None,
+    QLAYER,
+    use_bias=[True, False],
+    kernel_quantizer=["default", *NARROW],
+    no_kernel_quantizer=[None, "nonsense"],
+    bias_quantizer=["default", *NARROW],
+    no_bias_quantizer=[None, "nonsense"],
+    kernel_initializer=["ones", keras.initializers.RandomNormal(seed=1)],
+    bias_initializer=["ones", keras.initializers.RandomNormal(seed=2)],
+)
+QNORM = row(
+    (),
+    None,
+    momentum=[0.9],
+    no_momentum=[1.5],
+    epsilon=[0.25],
+    no_epsilon=[0.0],
+    center=[False],
+    scale=[False],
+    use_bias=[True],
+    no_use_bias=[False],
+)
+QCONV = row(
+    (),
+    None,
+    QLINEAR,
+    filters=[1, 5],
+    no_filters=[0, 2.5],
+    kernel_size=[1, 3],
+    no_kernel_size=[0, (1, 2, 3)],
+    strides=[2],
+    no_strides=[0],
+    dilation_rate=[2],
+    no_dilation_rate=[0],
+    groups=[2],
+    no_groups=[3],
+    data_format=["channels_last"],
+    no_data_format=["channels_first"],
+)
+CONV1D, CONV2D = (
+    row((), None, padding=["same", "causal"], no_padding=["nonsense"]),
+    row((), None, padding=["same", "valid"], no_padding=["causal", "full"]),
+)
+DEPTHWISE = row((), None, depth_multiplier=[1, 2], no_depth_multiplier=[0], no_groups=[2], no_filters=[3])
+SEPARABLE = row(
+    (),
+    None,
+    depthwise_quantizer=["default", *NARROW],
+    no_depthwise_quantizer=[None, "nonsense"],
+    middle_quantizer=["default", *NARROW],
+    no_middle_quantizer=[None, "nonsense"],
+    depthwise_initializer=["ones"],
+)
+POOL = row((), None, padding=["same", "valid"], data_format=["channels_last"])
+FIRST = row((), None, data_format=[None, "channels_last"], no_data_format=["channels_first"])
+SEED = row((), None, seed=[None, 1])
+
+
+def without(group: Row, *names: str) -> Row:
+    """The row without these arguments."""
+    keep = [{n: v for n, v in table.items() if n not in names} for table in (group.converts, group.refused)]
+    return Row(group.shape, group.base, *keep)
+
+
+ROWS: dict[type, Row] = {
+    own.QDense: row(VECTOR, {"units": 3}, QLINEAR, units=[1, 5], no_units=[0, 1.5, "3"]),
+    own.QDenseBatchNorm: row(VECTOR, {"units": 3}, QLINEAR, QNORM, units=[1, 5], no_units=[0, 1.5, "3"]),
+    own.QConv1D: row(SEQUENCE, {"filters": 4, "kernel_size": 2}, QCONV, CONV1D),
+    own.QConv2D: row(IMAGE, {"filters": 2, "kernel_size": (2, 1)}, QCONV, CONV2D),
+    own.QConv1DBatchNorm: row(SEQUENCE, {"filters": 4, "kernel_size": 2}, QCONV, QNORM, CONV1D),
+    own.QConv2DBatchNorm: row(IMAGE, {"filters": 2, "kernel_size": (2, 1)}, QCONV, QNORM, CONV2D),
+    own.QDepthwiseConv1D: row(SEQUENCE, {"kernel_size": 2}, without(QCONV, "groups", "filters"), CONV1D, DEPTHWISE),
+    own.QDepthwiseConv2D: row(
+        IMAGE,
+        {"kernel_size": 2},
+        without(QCONV, "groups", "filters"),
+        CONV2D,
+        DEPTHWISE,
+        strides=[(2, 2)],
+        no_strides=[(1, 2)],
+    ),
+    own.QSeparableConv1D: row(
+        SEQUENCE, {"filters": 3, "kernel_size": 2}, without(QCONV, "groups"), CONV1D, SEPARABLE, DEPTHWISE, filters=[2],
+        no_filters=[0],
+    ),
+    own.QSeparableConv2D: row(
+        IMAGE, {"filters": 3, "kernel_size": 2}, without(QCONV, "groups"), CONV2D, SEPARABLE, DEPTHWISE, filters=[2],
+        no_filters=[0],
+    ),
+    own.QConv1DTranspose: row(
+        SEQUENCE, {"filters": 3, "kernel_size": 2}, without(QCONV, "groups", "dilation_rate"), padding=["same"],
+        no_padding=["causal"], no_groups=[2], no_dilation_rate=[2], output_padding=[None], no_output_padding=[1],
+    ),
+    own.QConv2DTranspose: row(
+        IMAGE, {"filters": 3, "kernel_size": 2}, without(QCONV, "groups", "dilation_rate"), padding=["same"],
+        no_padding=["causal"], no_groups=[2], no_dilation_rate=[2], output_padding=[None], no_output_padding=[1],
+    ),
+    **dict.fromkeys(
+        [own.QAveragePooling1D, own.QAveragePooling2D],
+        row(
+            IMAGE, None, without(QLAYER, "input_quantizer"), POOL, FIRST, pool_size=[1, 3], no_pool_size=[0],
+            strides=[1, None], no_strides=[0], padding=["same"],
+            no_padding=["nonsense"], constant_bits=[4, 12], no_constant_bits=[0, 25],
+            input_quantizer=["default", *NARROW, *CHANNEL], no_input_quantizer=[None, "nonsense"],
+        ),
+    ),
+    **dict.fromkeys(
+        [own.QGlobalAveragePooling1D, own.QGlobalAveragePooling2D],
+        row(
+            IMAGE, None, QLAYER, FIRST, keepdims=[True, False], constant_bits=[4], no_constant_bits=[0],
+            no_pool_size=[3], no_strides=[3], no_padding=["same"],
+        ),
+    ),
+    own.QActivation: row(VECTOR, None, QLAYER),
+    own.QFunction: row(
+        VECTOR, {"function": "tanh"}, QLAYER, function=["sigmoid", "silu", "gelu", "exponential", "softplus", "elu"],
+        no_function=["nonsense", 3], table_bits=[11, 12], no_table_bits=[0, 40], output_quantizer=["default", *NARROW],
+        no_output_quantizer=[None, "nonsense"], no_input_quantizer=[None, "nonsense"],
+    ),
+    **dict.fromkeys(
+        [L.MaxPooling1D, L.MaxPooling2D],
+        row(IMAGE, None, POOL, FIRST, pool_size=[1, 3], strides=[1, None], name=["pool"]),
+    ),
+    **dict.fromkeys(
+        [L.AveragePooling1D, L.AveragePooling2D],
+        row(
+            IMAGE, {"pool_size": 2}, FIRST, pool_size=[1, 2], no_pool_size=[3], strides=[1, None],
+            padding=["valid", "same"], name=["pool"],
+        ),
+    ),
+    **dict.fromkeys([L.GlobalMaxPooling1D, L.GlobalMaxPooling2D], row(IMAGE, None, FIRST, keepdims=[True])),
+    **dict.fromkeys([L.GlobalAveragePooling1D, L.GlobalAveragePooling2D], row(IMAGE, None, FIRST, keepdims=[True])),
+    L.ReLU: row(
+        VECTOR, None, max_value=[None, 6.0, 1.5], no_max_value=[0.3], negative_slope=[0.25], no_negative_slope=[0.3],
+        threshold=[0.0], no_threshold=[1.0],
+    ),
+    L.LeakyReLU: row(VECTOR, {"negative_slope": 0.5}, negative_slope=[0.25, 1.0], no_negative_slope=[0.3]),
+    L.PReLU: row(
+        IMAGE, None, alpha_initializer=["zeros", keras.initializers.Constant(0.75)],
+        no_alpha_initializer=[keras.initializers.Constant(0.3), keras.initializers.Constant(1.5)],
+        alpha_regularizer=["l2"], alpha_constraint=["non_neg"], shared_axes=[None, [1, 2]],
+    ),
+    L.Activation: row(
+        VECTOR, {"activation": "relu"}, activation=["linear", "relu", "relu6", "hard_tanh"],
+        no_activation=["tanh", "softmax", "elu"],
+    ),
+    L.BatchNormalization: row(
+        IMAGE, {"epsilon": 0.0}, axis=[-1, 3], no_axis=[1], epsilon=[3.0], no_epsilon=[1e-3], momentum=[0.5],
+        center=[True, False], scale=[True, False], beta_initializer=["ones"], gamma_initializer=["ones"],
+        moving_mean_initializer=["ones"], moving_variance_initializer=[keras.initializers.Constant(4.0)],
+        no_moving_variance_initializer=[keras.initializers.Constant(2.0)],
+        beta_regularizer=["l2"], gamma_regularizer=["l2"], beta_constraint=["non_neg"], gamma_constraint=["non_neg"],
+        synchronized=[False], renorm=[False], renorm_clipping=[None], renorm_momentum=[0.5],
+    ),
+    L.Flatten: row(IMAGE, None, FIRST),
+    L.Reshape: row(IMAGE, {"target_shape": (32,)}, target_shape=[(8, 4), (2, -1), (-1,)]),
+    L.Permute: row(IMAGE, {"dims": (1, 2, 3)}, dims=[(3, 1, 2), (2, 1, 3)]),
+    L.RepeatVector: row(VECTOR, {"n": 1}, n=[3]),
+    L.ZeroPadding1D: row(SEQUENCE, None, padding=[2, (1, 3)], data_format=["channels_last", "channels_first"]),
+    L.ZeroPadding2D: row(
+        IMAGE, None, padding=[2, (1, 0), ((1, 0), (0, 2))], data_format=["channels_last", "channels_first"]
+    ),
+    L.Cropping1D: row(SEQUENCE, None, cropping=[1, (0, 2)]),
+    L.Cropping2D: row(
+        IMAGE, {"cropping": 1}, cropping=[(0, 1), ((1, 0), (0, 2))], data_format=["channels_last"],
+    ),
+    L.UpSampling1D: row(SEQUENCE, None, size=[3]),
+    L.UpSampling2D: row(
+        IMAGE, None, size=[3, (1, 2)], data_format=["channels_last"], interpolation=["nearest"],
+        no_interpolation=["bilinear", "bicubic"],
+    ),
+    **dict.fromkeys([L.Add, L.Multiply, L.Maximum, L.Minimum], row(VECTOR, None, count=3)),
+    L.Subtract: row(VECTOR, None, count=2),
+    L.Average: row(VECTOR, None, count=4),
+    L.Concatenate: row(IMAGE, None, axis=[-1, 1, 2, 3], count=3),
+    **dict.fromkeys(
+        [L.Dropout, L.AlphaDropout], row(SEQUENCE, {"rate": 0.5}, SEED, rate=[0.25], noise_shape=[(None, 1, 4)])
+    ),
+    L.GaussianDropout: row(VECTOR, {"rate": 0.5}, SEED, rate=[0.25]),
+    L.SpatialDropout1D: row(SEQUENCE, {"rate": 0.5}, SEED, rate=[0.25], name=["drop"], dtype=["float32"]),
+    L.GaussianNoise: row(VECTOR, {"stddev": 0.5}, SEED, stddev=[0.25]),
+    L.ActivityRegularization: row(VECTOR, None, l1=[0.5], l2=[0.5]),
+}  # fmt: skip
+"""By class, in the order of the frontend's table."""
