@@ -72,7 +72,7 @@ REFUSED = {
     "a mean of six": (of(lambda a: ops.mean(a, axis=1, keepdims=True)), ["Mean 'mean", "averages over 6 elements"]),
     "a constant of 24 bits": (
         of(lambda a: a * 0.3),
-        ["Multiply 'multiply", "constant is 0.3, which has no exact", "round it"],
+        ["Multiply 'multiply", "is 0.3, which has no exact", "round it"],
     ),
     "a division by a tensor": (of(lambda a: a / (a + 8)), ["'true_divide", "divides by a tensor", "reciprocal"]),
     "a sum over the batch": (of(lambda a: a - ops.sum(a, axis=0)), ["Sum 'sum", "reduces the batch axis", "axis=-1"]),
