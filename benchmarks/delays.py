@@ -2,18 +2,19 @@
 
 Small designs, each of one op at one width between registers, some with several ops in a row, are mapped with Yosys and
 routed with nextpnr for ECP5 (both from PyPI), several seeds each, and the constants of the model are fitted to what
-they reach. Then whole networks, where wires are longer than in small designs: the wire delay is what their median asks
-for, with all else as fitted. FOLDER: projects that hgq-convert wrote. Results are kept in the cache, so that a run that
-was broken off goes on. Numbers for other families are not measured here.
+they reach. Then whole networks (FOLDER: what hgq-convert wrote), where wires are longer: predicted beside routed.
+Results are kept in the cache, so that a run that was broken off goes on. No other family is measured here.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
+import statistics
+import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ import numpy as np
 from hgq.emit.verilog import emit_verilog
 from hgq.fixed import FixedArray, FixedType
 from hgq.netlist import Builder, Design, Instance, Module, Wire
+from hgq.netlist.delays import ECP5, DelayModel
+from hgq.netlist.timing import critical_path
 from hgq.ports import Port
+from hgq.project import Project
 from hgq.sim.route import route
 from hgq.sim.yosys import synthesise
 
@@ -127,18 +131,55 @@ def routed(name: str, seeds: range) -> list[float]:
     return [1000 / mhz for mhz in found["fmax"].values()]
 
 
+def fitted(measured: dict[str, list[float]]) -> tuple[DelayModel, dict[str, float]]:
+    """The constants of the model that come closest to the medians, in relative terms; and what it says to each case."""
+    names = ("register", "lut", "add", "carry")
+    rows = []
+    for name in measured:
+        made = design(module(name))
+        # The model is linear in its constants: each by itself, the others 0.
+        rows.append([critical_path(made, replace(ECP5, **dict.fromkeys(names, 0.0) | {n: 1.0})).ns for n in names])
+    matrix, wanted = np.array(rows), np.array([statistics.median(ns) for ns in measured.values()])
+    fit, *_ = np.linalg.lstsq(matrix / wanted[:, None], np.ones(len(wanted)), rcond=None)
+    return replace(ECP5, **dict(zip(names, fit.tolist(), strict=True))), dict(zip(measured, matrix @ fit, strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compares the delay model with place and route.")
+    parser.add_argument("projects", type=Path, nargs="*", help="folders that hgq-convert wrote, to route as a whole")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="where to put what was measured")
     options = parser.parse_args()
-    seeds = range(1, options.seeds + 1)
     measured = {}
     for name in CASES:
-        measured[name] = routed(name, seeds)
-        print(name, [round(ns, 2) for ns in measured[name]], flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(measured, indent=1))
+        measured[name] = routed(name, range(1, options.seeds + 1))
+        print(f"{name}: {[round(ns, 2) for ns in measured[name]]}", file=sys.stderr, flush=True)
+    # From register to register there is a wire alone, which no critical path is.
+    model, said = fitted({name: ns for name, ns in measured.items() if name != "wire"})
+    constants = {name: round(getattr(model, name), 3) for name in ("register", "lut", "add", "carry")}
+    print(f"fitted: {constants}; in use: { {name: getattr(ECP5, name) for name in constants} }")
+    print("| design | routed ns: median (least to greatest) | fitted ns | error | in use ns | error |")
+    print("|---|---|---|---|---|---|")
+    errors: dict[str, list[float]] = {"fitted": [], "in use": []}
+    for name, ns in measured.items():
+        median, used = statistics.median(ns), critical_path(design(module(name)), ECP5).ns
+        row = f"| {name} | {median:.2f} ({min(ns):.2f} to {max(ns):.2f}) |"
+        for which, value in (("fitted", said.get(name)), ("in use", used)):
+            if value is None or name == "wire":
+                row += " | |"
+                continue
+            errors[which].append(value / median - 1)
+            row += f" {value:.2f} | {errors[which][-1]:+.0%} |"
+        print(row)
+    for which, found in errors.items():
+        rms = np.sqrt(np.mean(np.square(found)))
+        print(f"{which}: errors {min(found):+.0%} to {max(found):+.0%}, root mean square {rms:.0%}")
+    for folder in options.projects:
+        project = Project.load(folder)
+        found, predicted = project.route(seeds=options.seeds), project.report["timing"]["ecp5"]["mhz"]
+        print(
+            f"{folder}: predicted {predicted} MHz, routed {found['fmax_median']} ({found['fmax_min']} to "
+            f"{found['fmax_max']}), routed / predicted {found['fmax_median'] / predicted:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class DelayModel:
     register: what a clock period loses to clock-to-output, set-up and the wire between.
     lut: one level of LUTs with its wires; inputs: of such a LUT.
     add: an adder without its carry chain: wires, entry and exit. carry: each bit of a carry chain.
+    tree: whether synthesis compares numbers in a tree of LUTs rather than on a carry chain.
     block: a multiplier block of 27 x 18 bits without its registers; None: products are trees of adders.
     evidence: where the numbers come from, as a sentence for reports.
     """
@@ -32,6 +33,7 @@ class DelayModel:
     add: float
     carry: float
     block: float | None
+    tree: bool
     evidence: str
 
     def delay(self, module: Module, node: Node) -> float:
@@ -47,7 +49,7 @@ class DelayModel:
             case "max" | "min":
                 # A comparison, then a selection.
                 widest = max(module.nodes[arg].type.width + by for arg, by in zip(node.args, node.params, strict=True))
-                return self.lut + self._adder(widest)
+                return self.lut + self._compare(widest)
             case "mul":
                 narrow, wide = sorted(module.nodes[arg].type.width for arg in node.args)
                 tree = self.lut + self._adder(wide) * (narrow - 1).bit_length()
@@ -59,7 +61,10 @@ class DelayModel:
             case "table":
                 return self._table(sum(table_params(node.params)[0]))
             case "clamp":
-                return self.lut + self._adder(module.nodes[node.args[0]].type.width)
+                lo, hi = node.params
+                if hi & (hi + 1) == 0 and lo in (0, -hi - 1):
+                    return 2 * self.lut  # whether the bits cut off agree, then a selection
+                return self.lut + self._compare(module.nodes[node.args[0]].type.width)
             case "input" | "const" | "keep" | "concat" | "register":
                 return 0.0
         raise IRError(f"the delay model has no rule for the op {node.op!r}")
@@ -71,6 +76,9 @@ class DelayModel:
 
     def _adder(self, width: int) -> float:
         return self.add + self.carry * width
+
+    def _compare(self, width: int) -> float:
+        return self.lut * (1 + (width - 1).bit_length()) if self.tree else self._adder(width)
 
     def _table(self, inputs: int) -> float:
         """A table of more inputs than a LUT has chooses between LUTs, two inputs a level."""
@@ -89,6 +97,7 @@ _XILINX = DelayModel(
     add=0.75,
     carry=0.02,
     block=3.2,
+    tree=False,
     evidence=EVIDENCE,
 )
 _DSP_MHZ = {
@@ -113,6 +122,7 @@ ECP5 = DelayModel(
     add=1.95,
     carry=0.035,
     block=None,
+    tree=True,
     evidence="fitted to nextpnr on ECP5",
 )
 DEFAULT = _XILINX
