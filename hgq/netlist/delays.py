@@ -116,14 +116,15 @@ _FAMILIES = {
 """Beginnings of part names, as regular expressions; the first that fits counts. Small Zynq-7000 are Artix-7 inside."""
 ECP5 = DelayModel(
     name="Lattice ECP5 -6",
-    register=0.65,
-    lut=1.15,
+    # The fit to small designs is 0.893, 0.961, 1.418, 0.057; a whole network's wires took 1.19 times that.
+    register=1.06,
+    lut=1.14,
     inputs=4,
-    add=1.95,
-    carry=0.035,
+    add=1.69,
+    carry=0.068,
     block=None,
     tree=True,
-    evidence="fitted to nextpnr on ECP5",
+    evidence="fitted to designs routed by nextpnr (small ones to 12 % root mean square, then scaled by one network)",
 )
 DEFAULT = _XILINX
 MODELS = {"xcup": _XILINX, "ecp5": ECP5}
