@@ -12,7 +12,7 @@ BEGIN, END = "<!-- supported layers: begin -->\n", "<!-- supported layers: end -
 
 TRAINING_ONLY = "for training: no hardware"
 NOTES = {
-    "QDense": "kernel, bias, input and output quantised; activation `relu` or none",
+    "QDense": "kernel, bias, input and output quantised; activation `relu`, `relu6`, `hard_tanh` or none",
     "QDenseBatchNorm": "as `QDense`; the kernel with the normalisation folded in is what is quantised",
     **dict.fromkeys(
         ["QConv1D", "QConv2D"],
@@ -34,13 +34,18 @@ NOTES = {
         "windows of 2, 4, 8 ... elements, all alike; otherwise use `QAveragePooling`",
     ),
     "QFunction": "a table: tanh, sigmoid, silu, gelu, exponential, softplus, elu ..., or a function of your own",
+    "QBatchNormalization": "by itself: scale and offset quantised per channel; last axis",
+    **dict.fromkeys(
+        ["QLayerNormalization", "QRMSNormalization"], "1/sqrt(variance + epsilon) as a table; any axes; exact mean"
+    ),
     "QSoftmax": "exp and 1/sum as tables; with or without the max subtracted; any axes; a constant mask",
-    "QActivation": "a quantizer, with or without `relu` before it",
+    "QActivation": "a quantizer, and `relu`, `relu6`, `hard_tanh`, `leaky_relu` or `hard_sigmoid`",
+    "QPReLU": "learned slopes of 0 to 1, quantised, with types of their own",
     "ReLU": "`max_value` or `negative_slope` of few bits, such as 6 or 0.25; no `threshold`",
     "LeakyReLU": "slopes from 0 to 1 that are exact in 16 bits, such as 0.25",
     "PReLU": "slopes from 0 to 1 that are exact in 16 bits, such as 0.25",
     "Activation": "`relu`, `relu6`, `hard_tanh` or `linear`",
-    "BatchNormalization": "only where scale and offset are exact in binary; otherwise use `QDenseBatchNorm`",
+    "BatchNormalization": "only where scale and offset are exact; else `QDenseBatchNorm`, `QBatchNormalization`",
     **dict.fromkeys(
         "Flatten Reshape Permute RepeatVector ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D Concatenate".split(),
         "wires only; types may differ from element to element",

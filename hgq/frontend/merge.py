@@ -101,6 +101,23 @@ def scaled(context: Context, x: Value, scale: np.ndarray, offset: np.ndarray) ->
     return context.add("affine", "affine", x, **attrs)
 
 
+def affine_attrs(
+    shape: tuple[int, ...], scale: tuple[np.ndarray, FixedArray], offset: tuple[np.ndarray, FixedArray]
+) -> dict[str, Any]:
+    """Attributes of the op `affine` from integers and their types.
+
+    One constant for each channel where all positions have the same, else for each element.
+    """
+    last = all(size == 1 for size in scale[0].shape[:-1])
+    target = shape[-1:] if last else shape
+    attrs: dict[str, Any] = {}
+    for name, (m, types) in (("scale", scale), ("offset", offset)):
+        if last:
+            m, types = m.reshape(m.shape[-1:]), types.reshape(m.shape[-1:])
+        attrs |= {name: np.broadcast_to(m, target).copy(), f"{name}_types": types.broadcast_to(target)}
+    return attrs
+
+
 def constant_values(constant: Any, rank: int, name: str = "a constant") -> np.ndarray:
     """A constant operand as float64 without batch axis, if it is one that hardware should hold.
 

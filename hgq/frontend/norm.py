@@ -1,4 +1,4 @@
-"""Keras' own BatchNormalization, where its scale and offset are exact."""
+"""Normalisations: ours, and Keras' own BatchNormalization where its scale and offset are exact."""
 
 from __future__ import annotations
 
@@ -9,10 +9,48 @@ import keras
 import numpy as np
 
 from hgq.fixed import FixedArray
-from hgq.frontend.context import Context, Unconvertible, Value
+from hgq.frontend.activation import finish
+from hgq.frontend.context import Context, Unconvertible, Value, mantissas
+from hgq.frontend.function import looked_up
+from hgq.frontend.merge import affine_attrs, broadcast, halved, reduced, with_constant
 
 LARGEST = 24
 """Bits that a scale or offset may have: float32 has no more."""
+
+
+def sample_normalization(context: Context, layer: Any, x: Value) -> Value:
+    """QLayerNormalization and QRMSNormalization, each step as the layer computes it."""
+    x = context.quantize("in", x, layer.input_quantizer)
+    shape, halvings = context.shape(x), layer.halvings_
+    if layer.centered_quantizer is not None:
+        total, count = reduced(context, "sum", x, layer.axes_, True)
+        total = broadcast(context, total, shape)
+        if count == 1 << halvings:
+            centered = context.add("centered", "sub", x, halved(context, total, count))
+        else:
+            grown = with_constant(context, "mul", x, count, False)
+            centered = context.add("part", "scale", context.add("centered", "sub", grown, total), power=-halvings)
+        x = context.quantize("centered", centered, layer.centered_quantizer)
+    squares, count = reduced(context, "sum", context.add("square", "mul", x, x), layer.axes_, True)
+    if halvings:
+        squares = context.add("variance", "scale", squares, power=-halvings)
+    inverse = looked_up(
+        context, "inverse", context.quantize("variance", squares, layer.variance_quantizer), layer.inverse_table
+    )
+    y = context.add("product", "mul", x, broadcast(context, inverse, shape))
+    constants = layer.affine()
+    if constants is not None:
+        y = context.quantize("normalized", y, layer.normalized_quantizer)
+        y = context.add("norm", "affine", y, **affine_attrs(shape, *constants))
+    return finish(context, layer, y)
+
+
+def q_batch_normalization(context: Context, layer: Any, x: Value) -> Value:
+    """A product with a constant and a sum for each element."""
+    x = context.quantize("in", x, layer.input_quantizer)
+    shape = context.shape(x)
+    constants = [(mantissas(values, types), types) for values, types in layer.constants().values()]
+    return finish(context, layer, context.add("norm", "affine", x, **affine_attrs(shape, *constants)))
 
 
 def batch_normalization(context: Context, layer: Any, x: Value) -> Value:
@@ -28,7 +66,7 @@ def batch_normalization(context: Context, layer: Any, x: Value) -> Value:
         raise Unconvertible(
             "its scale gamma/sqrt(variance + epsilon) is no exact fixed-point number",
             "use QDenseBatchNorm, which quantises the folded kernel in training, in place of the layer before it "
-            "and this one",
+            "and this one, or QBatchNormalization",
         )
     offset = [Fraction(float(b)) - Fraction(float(m)) * s for b, m, s in zip(beta, mean, scale, strict=True)]
     constants: dict[str, Any] = {}

@@ -1,12 +1,14 @@
 """Quantised Keras layers: what users train. Every exported class derives from `QLayer`."""
 
 from hgq import hls4ml_guards
-from hgq.layers.activation import QActivation
+from hgq.layers.activation import QActivation, QPReLU
 from hgq.layers.base import QLayer
+from hgq.layers.batch_norm import QBatchNormalization
 from hgq.layers.conv import QConv1D, QConv1DBatchNorm, QConv1DTranspose, QConv2D, QConv2DBatchNorm, QConv2DTranspose
 from hgq.layers.dense import QDense
 from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableConv1D, QSeparableConv2D
 from hgq.layers.function import QFunction
+from hgq.layers.layer_norm import QLayerNormalization, QRMSNormalization
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
 from hgq.layers.softmax import QSoftmax
@@ -15,6 +17,7 @@ __all__ = [
     "QActivation",
     "QAveragePooling1D",
     "QAveragePooling2D",
+    "QBatchNormalization",
     "QConv1D",
     "QConv1DBatchNorm",
     "QConv1DTranspose",
@@ -29,6 +32,9 @@ __all__ = [
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
     "QLayer",
+    "QLayerNormalization",
+    "QPReLU",
+    "QRMSNormalization",
     "QSeparableConv1D",
     "QSeparableConv2D",
     "QSoftmax",

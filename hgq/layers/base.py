@@ -10,25 +10,25 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray
+from hgq.layers.rectify import ACTIVATIONS
 from hgq.layers.table import Exact, Table
 from hgq.quantizers import Quantizer, activation_quantizer
 from hgq.quantizers.exact import Tensor
 
-ACTIVATIONS = ("linear", "relu")
 DTYPES = ("float32", "float64")
 
 
 class QLayer(keras.layers.Layer):
     """Base of all quantised layers. The converter recognises layers by it and reads:
 
-    `input_quantizer`, `output_quantizer` (a quantizer or None), `activation_name` ("linear" or "relu"),
+    `input_quantizer`, `output_quantizer` (a quantizer or None), `activation_name` (of `ACTIVATIONS`),
     `input_shape_` (shape of the input without the batch axis) and `constants()`.
 
     In training each call adds ``beta * ebops_bar + gamma * sum(bits)`` to the loss; evaluation adds nothing, so that
     `val_loss` is the loss of the task alone.
 
     Args:
-        activation: None, "linear" or "relu".
+        activation: None, "linear", "relu", "relu6" or "hard_tanh".
         input_quantizer: quantizes what comes in; "default" is a `FracQuantizer` per element.
         output_quantizer: quantizes what goes out, after the activation; None leaves the exact accumulator.
         beta: weight of EBOPs in the loss, kept in a variable that `BetaSchedule` sets.
@@ -115,11 +115,14 @@ class QLayer(keras.layers.Layer):
 
     def _finish(self, y: Tensor, training: bool) -> Tensor:
         """Activation, output quantizer, and the price of this call."""
-        if self.activation_name == "relu":
-            y = ops.relu(y)
+        y = self._activate(y)
         if self.output_quantizer is not None:
             y = self.output_quantizer.apply(y, training)
         return self._priced(y, training)
+
+    def _activate(self, y: Tensor) -> Tensor:
+        """The activation of `y`."""
+        return ACTIVATIONS[self.activation_name](y)
 
     def _priced(self, y: Tensor, training: bool) -> Tensor:
         """`y`; in training the price of this call goes to the loss."""
@@ -171,8 +174,11 @@ class QLayer(keras.layers.Layer):
     def _activation(self, activation: Any) -> str:
         if activation is None:
             return "linear"
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"{self}: activation={activation!r} is not supported; choose one of linear, relu or None")
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
+            raise ValueError(
+                f"{self}: activation={activation!r} is not supported; choose one of {', '.join(ACTIVATIONS)} or None. "
+                "Fix: for another, put a QActivation, QFunction or QSoftmax behind the layer."
+            )
         return activation
 
     def _check_dtype(self) -> None:

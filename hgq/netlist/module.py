@@ -186,7 +186,9 @@ class Builder:
         for one, other in ((a, b), (b, a)):
             if self._is(one, 1):
                 return other
-        return self._node("mul", (a, b), (), frac)
+        node = self.nodes[a]
+        square = (0, max(node.lo * node.lo, node.hi * node.hi)) if a == b else None
+        return self._node("mul", (a, b), (), frac, square)
 
     def lookup(self, a: int, entries: list[int], frac: int) -> int:
         """``entries[a - lowest a]``: one entry for each integer that `a` can be."""

@@ -14,7 +14,7 @@ from hgq.lower.wiring import WIRING
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
-from hgq.resource.ebops import bias_ebops, conv_ebops, matmul_ebops, mean_ebops, span
+from hgq.resource.ebops import affine_ebops, bias_ebops, conv_ebops, matmul_ebops, mean_ebops
 
 
 def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
@@ -77,10 +77,8 @@ def ebops(graph: Graph, node: Node) -> int:
         scale = np.broadcast_to(node.attrs["scale"], node.shape)[..., 0].ravel()
         return mean_ebops(scale, learned, pool_windows(source.attrs, learned.shape))
     if node.op == "affine":
-        widths = graph.learned_types(node.args[0]).width
-        total = int((span(np.broadcast_to(node.attrs["scale"], node.shape)) * widths).sum())
-        offset = np.broadcast_to(node.attrs["offset"], node.shape)
-        return total + bias_ebops(offset, node.attrs["offset_types"].broadcast_to(node.shape).width)
+        constants = [(node.attrs[name], node.attrs[f"{name}_types"]) for name in ("scale", "offset")]
+        return affine_ebops(constants[0], constants[1], graph.learned_types(node.args[0]).width)
     return 0
 
 

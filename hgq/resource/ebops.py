@@ -73,6 +73,22 @@ def mean_ebops(constants: np.ndarray, types: FixedArray, windows: Windows) -> in
     return int((span(constants)[:, None] * FixedArray.holding(lo, hi, 0 * lo.astype(np.int64)).width).sum())
 
 
+def affine_ebops(
+    scale: tuple[np.ndarray, FixedArray], offset: tuple[np.ndarray, FixedArray], widths: np.ndarray
+) -> int:
+    """EBOPs of ``x * scale + offset``, element by element; a scale of 1 or -1 is no multiplication.
+
+    Args:
+        scale, offset: integers and their types, of shapes that broadcast to that of x.
+        widths: width in bits of each element of x.
+    """
+    m, types = scale
+    one = np.ldexp(np.abs(m).astype(np.float64), -types.frac) == 1
+    total = int((np.where(one, 0, span(m)) * widths).sum())
+    m, types = offset
+    return total + bias_ebops(np.broadcast_to(m, widths.shape), np.broadcast_to(types.width, widths.shape))
+
+
 def bias_ebops(bias: np.ndarray, widths: np.ndarray, positions: int = 1) -> int:
     """EBOPs of adding a bias at `positions` places: the width of each element that is not 0.
 

@@ -15,6 +15,7 @@ from hgq.training import calibrate
 SHAPE = (3, 4)
 RNG = np.random.default_rng(7)
 DATA = (RNG.normal(size=(400, *SHAPE)) * 2).astype("float32")
+DATA[:, 0, 0] *= 2.0**-7
 
 EACH = FracQuantizer(f0=3, overflow="SAT")
 """A type for each element."""
@@ -30,6 +31,21 @@ LAYERS: dict[str, Callable[[], list[keras.layers.Layer]]] = {
     "softmax, masked": lambda: [q.QSoftmax(mask=MASK)],
     "softmax, not stable, masked": lambda: [q.QSoftmax(1, stable=False, mask=MASK[0], inverse_quantizer=CHANNEL)],
     "softmax of one": lambda: [keras.layers.Reshape((12, 1)), q.QSoftmax()],
+    "layer norm": lambda: [q.QLayerNormalization(name="layer_norm")],
+    "layer norm of three": lambda: [q.QLayerNormalization(1, scale=False, centered_quantizer=EACH)],
+    "layer norm over both axes": lambda: [q.QLayerNormalization([1, 2], center=False, output_quantizer=CHANNEL)],
+    "layer norm without constants": lambda: [q.QLayerNormalization(center=False, scale=False, activation="relu")],
+    "rms norm": lambda: [q.QRMSNormalization(epsilon=0.01, input_quantizer=EACH)],
+    "rms norm without gamma": lambda: [q.QRMSNormalization(1, epsilon=0.1, scale=False)],
+    "batch norm": lambda: [q.QBatchNormalization()],
+    "batch norm, relu": lambda: [q.QBatchNormalization(2, scale=False, activation="relu", output_quantizer=EACH)],
+    "leaky relu": lambda: [q.QActivation("leaky_relu", input_quantizer=EACH)],
+    "leaky relu, a quarter": lambda: [q.QActivation("leaky_relu", negative_slope=0.25, output_quantizer=CHANNEL)],
+    "hard sigmoid": lambda: [q.QActivation("hard_sigmoid")],
+    "hard tanh, relu6": lambda: [q.QDense(3, "hard_tanh"), q.QActivation("relu6"), q.QDense(2, activation="relu6")],
+    "prelu": lambda: [q.QPReLU(keras.initializers.RandomUniform(0, 1), name="prelu")],
+    "prelu, shared": lambda: [q.QPReLU(shared_axes=[1], output_quantizer=EACH)],
+    "tanh with default quantizers": lambda: [q.QFunction("tanh")],
 }
 """Name -> the layers of a case; they read a quantised tensor of `SHAPE`."""
 
@@ -44,7 +60,9 @@ def trained(model: keras.Model, seed: int = 3) -> keras.Model:
                 variable.assign(rng.uniform(0.3, 2, variable.shape))
     for _, name, quantizer in model_quantizers(model):
         many = len(set(quantizer.group)) > 1
-        if isinstance(quantizer, WidthQuantizer):
+        if name == "alpha_quantizer":
+            quantizer.b.assign(rng.integers(0, 6, quantizer.group))
+        elif isinstance(quantizer, WidthQuantizer):
             quantizer.b.assign(np.round(np.array(quantizer.b.value) + rng.uniform(-2, 1, quantizer.group)))
             quantizer.i.assign(np.round(np.array(quantizer.i.value) + rng.uniform(-1, 1, quantizer.group)))
             if many:
@@ -54,7 +72,9 @@ def trained(model: keras.Model, seed: int = 3) -> keras.Model:
             f = np.where(rng.random(f.shape) < 0.2, rng.choice([-8, -1], f.shape), f) if many else f
             quantizer.f.assign(f)
         if name == "input_quantizer" and getattr(quantizer, "owner", "").endswith("'front'"):
-            quantizer.f.assign(rng.choice([-1, 0, 2, 3], quantizer.group))
+            f = rng.choice([-1, 0, 2, 3], quantizer.group)
+            f[0, 0] = 8  # a small element: negative integer bits
+            quantizer.f.assign(f)
     calibrate(model, DATA)
     return model
 
