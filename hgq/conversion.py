@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ import numpy as np
 
 import hgq
 from hgq.data import tensors
-from hgq.emit.constraints import constraints
+from hgq.emit.constraints import PART_NAME, constraints
 from hgq.emit.hls4ml import PART, emit_hls4ml
 from hgq.emit.templates import template
 from hgq.emit.testbench import save_vectors, testbench
@@ -28,9 +29,11 @@ from hgq.frontend.model import input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
+from hgq.lower.cmvm.options import MAX_EFFORT, OBJECTIVES
 from hgq.names import identifier
 from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
+from hgq.netlist.targets import target_of
 from hgq.passes import shortest_clock
 from hgq.ports import Port, bus_width, pack
 from hgq.project import ENGINES, Progress, Project, plan
@@ -61,6 +64,8 @@ def convert(
     backend: str = "Vitis",
     part: str | None = None,
     input_type: str | None = None,
+    effort: int = 1,
+    objective: str = "lut",
     corners: int | None = None,
     progress: Progress = lambda step: None,
 ) -> Project:
@@ -80,9 +85,14 @@ def convert(
             pipeline has the fewest cycles that it allows, and of these the fewest register bits.
         latency: clock cycles in all, in place of `clock_ns`: the period is then the shortest that so many cycles allow.
         backend: "Vitis" or "Vivado": the HLS compiler that the C++ is for.
-        part: FPGA part for the vendor's Tcl.
+        part: FPGA part for the vendor's Tcl, as "xcvu13p-flga2577-2-e". The Verilog of a part that PARTS in
+            hgq/netlist/targets.py knows (Xilinx 7 series, UltraScale, UltraScale+) adds three operands with one LUT a
+            bit, as primitives of these families; without a part, or for another one, it is generic.
         input_type: type of the input port, as in "s16f8" (signed, 16 bits, 8 of them fractional); the hardware then
             quantises. By default the port has the type of the quantizer that reads it.
+        effort: how hard to look for few LUTs, 0 to 6: 1 takes milliseconds for a layer, 2 seconds, each further level
+            4 times as long; 0 shares nothing. The same input and options always give the same Verilog.
+        objective: what is made small: "lut", or "adders" (their number, whatever their width).
         corners: number of corner vectors; by default 100,000, fewer for very wide inputs.
         progress: told each step as it begins.
 
@@ -92,7 +102,7 @@ def convert(
         VerificationError: two engines differ. What was made is kept beside `out` as ``out.failed``.
         ToolError: a tool is missing or failed.
     """
-    options = _options(clock_ns, latency, backend, part, input_type)
+    options = _options(clock_ns, latency, backend, part, input_type, effort, objective)
     target = _target(Path(out))
     if verify is not False:
         _need_tools()
@@ -144,7 +154,13 @@ def convert(
 
 
 def _options(
-    clock_ns: float | None, latency: int | None, backend: str, part: str | None, input_type: str | None
+    clock_ns: float | None,
+    latency: int | None,
+    backend: str,
+    part: str | None,
+    input_type: str | None,
+    effort: int,
+    objective: str,
 ) -> dict[str, Any]:
     problems = []
     if clock_ns is not None and latency is not None:
@@ -163,6 +179,18 @@ def _options(
             FixedType.parse(input_type)
         except (ValueError, TypeError) as reason:
             problems.append(f"  - input_type: {reason}\n      Fix: input_type='s16f8'")
+    if not (isinstance(effort, int) and not isinstance(effort, bool) and 0 <= effort <= MAX_EFFORT):
+        problems.append(
+            f"  - effort={effort!r}: how hard to look for few LUTs is an integer from 0 to {MAX_EFFORT}\n"
+            "      Fix: effort=1; 2 takes seconds for a layer, each further level 4 times as long"
+        )
+    if objective not in OBJECTIVES:
+        problems.append(
+            f"  - objective={objective!r} is nothing that can be made small\n"
+            f"      Fix: choose one of {', '.join(OBJECTIVES)}"
+        )
+    if part is not None and not re.fullmatch(PART_NAME, part):
+        problems.append(f"  - part={part!r} is no FPGA part\n      Fix: write it as the vendor does, e.g. {PART!r}")
     if problems:
         raise ConversionError(problems)
     return {
@@ -170,7 +198,10 @@ def _options(
         "latency": latency,
         "backend": backend,
         "part": part or PART,
+        "target": target_of(part).name,
         "input_type": input_type,
+        "effort": effort,
+        "objective": objective,
     }
 
 
@@ -248,7 +279,9 @@ def _write(graph: Graph, name: str, options: dict[str, Any], folder: Path, progr
     sources = [f"rtl/{file}" for file in verilog]
     files = {f"rtl/{file}": text for file, text in verilog.items()}
     files |= testbench(top, sources, bus_width(inputs), bus_width(outputs), design.latency)
-    files |= constraints(top, sources, options["clock_ns"], options["part"])
+    files |= constraints(
+        top, [s for s in sources if not s.startswith("rtl/sim/")], options["clock_ns"], options["part"]
+    )
     files["model.ir"] = str(graph)
     ports = {
         "top": top,

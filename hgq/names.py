@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 KEYWORDS = frozenset(
-    # SystemVerilog (IEEE 1800-2017, annex B) and C++20, as far as they are plain words
+    # SystemVerilog (IEEE 1800-2017, annex B) and C++20, as far as they are plain words; then names that we emit
     """accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind
     bins binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle checker class clocking cmos
     config const constraint context continue cover covergroup coverpoint cross deassign default defparam design
@@ -29,7 +29,8 @@ KEYWORDS = frozenset(
     const_cast co_await co_return co_yield decltype delete double dynamic_cast explicit false float friend goto
     inline long mutable namespace noexcept nullptr operator private public register reinterpret_cast requires
     short sizeof static_assert static_cast switch template thread_local throw true try typeid typename volatile
-    wchar_t main clk rst in_valid in_data out_valid out_data""".split()
+    wchar_t main clk rst in_valid in_data out_valid out_data
+    hgq_add3 LUT6_2 CARRY4 CARRY8""".split()
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from hgq.fixed import decode, encode
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.ir.text import parse
-from hgq.lower import lower
+from hgq.lower import cmvm, lower
+from hgq.netlist.cost import lut_estimate
 from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
-from hgq.passes import insert_registers, optimise
+from hgq.netlist.module import Module
+from hgq.netlist.targets import GENERIC, TARGETS, Target
+from hgq.passes import fuse_adders, insert_registers, optimise, shortest_clock
 from hgq.ports import Port, bus_width, pack, unpack
 from hgq.report import summary
 from hgq.report.resources import measure, save_report
@@ -160,7 +164,7 @@ class Project:
             run["hls4ml C simulation"] = lambda x: run_csim(self.path / "hls4ml", self.graph, x)
         if "verilator" in engines:
             progress("lint")
-            lint(self._sources(), self.top)
+            lint(self._sources(simulation=True), self.top)
             run["Verilog (Verilator)"] = self._rtl
         localise = {"Verilog (Verilator)": self._localise}
         verdict = verify_engines(self.graph, vectors, run, localise=localise, progress=progress).to_json()
@@ -171,7 +175,7 @@ class Project:
 
     def resources(
         self,
-        family: str = "xcup",
+        family: str | None = None,
         *,
         total: bool = True,
         per_layer: bool = True,
@@ -181,7 +185,7 @@ class Project:
         """Counts LUTs, registers and so on with Yosys, and puts them into the project's reports.
 
         Args:
-            family: "xcup", "xc7", "ecp5", "ice40" or "gowin".
+            family: "xcup", "xc7", "ecp5", "ice40" or "gowin"; by default that of the part, or "xcup".
             total: the whole design, flattened. per_layer: each layer by itself.
             simulate: compares the mapped netlist (which `total` makes) with the integer model.
 
@@ -191,8 +195,17 @@ class Project:
         Raises:
             VerificationError: the mapped netlist does not compute what the model does.
             ToolError: Yosys is missing or failed.
+            ValueError: the Verilog is for another family.
         """
+        target = target_from(self.report["options"])
+        family = family or self.family
         sources = self._sources()
+        if target.carry and family != target.family:
+            raise ValueError(
+                f"family={family!r}: the Verilog of {self.path} is for {target.device} (part "
+                f"{self.report['options']['part']}), whose cells it names; convert again without a part, or for one of "
+                "that family"
+            )
         found, mapped = measure(
             sources, self.top, self.report["layers"], family, total=total, per_layer=per_layer, progress=progress
         )
@@ -226,6 +239,11 @@ class Project:
         save_report(self.path, self.report)
         return found
 
+    @property
+    def family(self) -> str:
+        """The FPGA family of the part that the project was made for, by the name that `resources` knows; or "xcup"."""
+        return target_from(self.report["options"]).family or "xcup"
+
     def _simulate_mapped(self, mapped: Mapped, progress: Progress) -> dict[str, Any]:
         """The mapped netlist against the integer model, on stored samples and corner vectors."""
         x = corner_vectors({port.name: port.types for port in self.inputs}, MAPPED_VECTORS // 2)
@@ -245,10 +263,13 @@ class Project:
     def rtl_design(self) -> RtlDesign:
         """The Verilog in the folder, as the simulator takes it."""
         widths = bus_width(self.inputs), bus_width(self.outputs)
-        return RtlDesign(tuple(self._sources()), self.top, *widths, self.latency)
+        return RtlDesign(tuple(self._sources(simulation=True)), self.top, *widths, self.latency)
 
-    def _sources(self) -> list[Path]:
+    def _sources(self, *, simulation: bool = False) -> list[Path]:
+        """The Verilog files; for simulation, models of FPGA cells as well."""
         sources = sorted((self.path / "rtl").glob("*.v"))
+        if simulation:
+            sources += sorted((self.path / "rtl" / "sim").glob("*.v"))
         if not sources:
             raise ConversionError([f"  - {self.path}: it has no rtl/*.v\n      Fix: {_MAKE}"])
         return sources
@@ -290,11 +311,42 @@ class Project:
 def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Callable[[Design], Design]]:
     """The optimised combinational design of a graph, and what makes a pipeline of it under these options."""
 
-    def pipeline(design: Design) -> Design:
-        model = delay_model(options["part"])
-        return insert_registers(design, options["clock_ns"], model=model, latency=options.get("latency"))
+    model, latency = delay_model(options["part"]), options.get("latency")
 
-    return optimise(lower(graph, top)), pipeline
+    def pipeline(design: Design) -> Design:
+        return insert_registers(design, options["clock_ns"], model=model, latency=latency)
+
+    def price(design: Design) -> tuple[float, int]:
+        """The clock, or the cycles, then LUTs."""
+        first = pipeline(design).latency if latency is None else shortest_clock(design, latency, model=model)
+        return first, sum(lut_estimate(design.modules[one.module]) for one in design.instances)
+
+    target = target_from(options)
+    clock_ns = options["clock_ns"] if latency is None else inf  # it follows from the latency
+    # Two levels of adders of two operands are one of three, so a level more may still be no cycle more.
+    levels = (0, 1) if target.carry else (0,)
+    designs = [optimise(_lowered(graph, top, options, extra), target, clock_ns, model) for extra in levels]
+    return (min(designs, key=price) if target.carry else designs[0]), pipeline
+
+
+def _fused_luts(module: Module) -> int:
+    """LUTs of a module on a target with adders of three operands."""
+    return lut_estimate(fuse_adders(module))
+
+
+def target_from(options: Mapping[str, Any]) -> Target:
+    """What the FPGA allows, by the options in a report."""
+    return TARGETS[options.get("target", GENERIC.name)]
+
+
+def _lowered(graph: Graph, top: str, options: Mapping[str, Any], extra_depth: int) -> Design:
+    """The design as the adder-graph optimiser makes it under these options."""
+    objective = cmvm.OBJECTIVES[options.get("objective", "lut")]
+    if objective == cmvm.Objective.LUT and target_from(options).carry:
+        objective = cmvm.Objective.LUT3
+    wish = cmvm.Options(options.get("effort", 1), objective, extra_depth)
+    with cmvm.using(wish, _fused_luts if target_from(options).carry else lut_estimate):
+        return lower(graph, top)
 
 
 _MAKE = "make one with hgq-convert MODEL.keras FOLDER"

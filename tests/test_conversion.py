@@ -162,6 +162,10 @@ def refused(match: str, out: Path, kind: type[Exception] = ConversionError, **op
         ({"latency": 1000}, r"latency=1000: this model can have 2 to \d+ cycles"),
         ({"backend": "Quartus"}, r"backend='Quartus'(.|\n)*Vitis, Vivado"),
         ({"input_type": "ap_fixed<16,6>"}, r"'ap_fixed<16,6>' is no fixed-point type"),
+        ({"effort": 7}, r"effort=7(.|\n)*integer from 0 to 6"),
+        ({"effort": True}, r"effort=True(.|\n)*integer from 0 to 6"),
+        ({"objective": "luts"}, r"objective='luts'(.|\n)*lut, adders"),
+        ({"part": "xc7; exit"}, r"part='xc7; exit' is no FPGA part"),
     ],
 )
 def test_options_that_cannot_be(options: dict, match: str, tmp_path: Path) -> None:
@@ -208,6 +212,38 @@ def test_an_older_project_is_replaced_only_by_a_complete_one(folder: Path, tmp_p
     assert (out / "report.json").read_bytes() == (folder / "report.json").read_bytes()
     hgq.convert(small_model(), out, calibrate=X[:100], verify=False, clock_ns=7)
     assert json.loads((out / "report.json").read_text())["options"]["clock_ns"] == 7
+
+
+def test_the_optimiser_is_told_what_to_do_and_always_does_the_same(folder: Path, tmp_path: Path) -> None:
+    adders = {}
+    for name, wish in {"same": {}, "naive": {"effort": 0}, "few": {"effort": 2, "objective": "adders"}}.items():
+        made = hgq.convert(small_model(), tmp_path / name, calibrate=X[:100], verify=False, **wish).report
+        expected = {"effort": 1, "objective": "lut"} | wish
+        assert {key: made["options"][key] for key in expected} == expected
+        adders[name] = made["totals"]["adders"]
+    assert adders["few"] <= adders["same"] < adders["naive"]
+    for path in (folder / "rtl").iterdir():
+        assert path.read_bytes() == (tmp_path / "same" / "rtl" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.rtl
+def test_a_part_with_wide_carry_cells_gets_adders_of_three_operands(tmp_path: Path) -> None:
+    out = tmp_path / "net"
+    project = hgq.convert(small_model(), out, calibrate=X[:100], verify=False, part="xcku5p-ffvb676-2-e")
+    assert project.report["options"]["target"] == "ultrascale" and project.family == "xcup"
+    assert {p.name for p in (out / "rtl" / "sim").iterdir()} == {"LUT6_2.v", "CARRY8.v"}
+    assert "hgq_add3 #(" in (out / "rtl" / "net_head.v").read_text()
+    assert "LUT6_2.v" in (out / "tb" / "test_rtl.py").read_text(), "the project's own test needs the models"
+    assert "sim/" not in (out / "syn" / "vivado.tcl").read_text(), "synthesis must not see them"
+    assert "three operands" in project.summary()
+    with pytest.raises(ValueError, match=r"'ecp5'(.|\n)*xcku5p"):
+        project.resources("ecp5")
+    assert project.simulate(X, engine="verilator", corners=1000)["engines"]["Verilog (Verilator)"]["differences"] == 0
+    # A wrong bit in the LUTs is found.
+    adder = out / "rtl" / "hgq_add3.v"
+    adder.write_text(adder.read_text().replace("8'b10010110", "8'b10010100"))
+    with pytest.raises(VerificationError, match=r"Verilator\) differs(.|\n)*layer '(always|head)'"):
+        project.simulate(engine="verilator", corners=100)
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:

@@ -21,6 +21,13 @@ class Backend(StrEnum):
     VIVADO = "Vivado"
 
 
+class Objective(StrEnum):
+    """What is made small."""
+
+    LUT = "lut"
+    ADDERS = "adders"
+
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 FILE = "FILE.npy"
 
@@ -45,10 +52,23 @@ def convert(
         int | None, typer.Option(help="clock cycles in all, at the shortest clock they allow, in place of --clock-ns")
     ] = None,
     backend: Annotated[Backend, typer.Option(help="whose HLS compiler the C++ is for")] = Backend.VITIS,
-    part: Annotated[str | None, typer.Option(help="FPGA part, passed on to vendor tools")] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="FPGA part; for Xilinx 7 series, UltraScale and UltraScale+ the Verilog then uses their LUTs and "
+            "carry chains to add three operands at once; otherwise it is generic"
+        ),
+    ] = None,
     input_type: Annotated[
         str | None, typer.Option(metavar="s16f8", help="type of the input port; quantisation then is in hardware")
     ] = None,
+    effort: Annotated[
+        int,
+        typer.Option(
+            min=0, max=6, help="how hard to look for few LUTs: 1 milliseconds, 2 seconds for a layer, then 4 times each"
+        ),
+    ] = 1,
+    objective: Annotated[Objective, typer.Option(help="what is made small")] = Objective.LUT,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="skip all comparisons; the report says so")] = False,
 ) -> None:
     """Converts a Keras model to an hls4ml project and Verilog, and verifies that both equal it bit for bit.
@@ -81,6 +101,8 @@ def convert(
                 backend=backend.value,
                 part=part,
                 input_type=input_type,
+                effort=effort,
+                objective=objective.value,
                 progress=step,
             )
         typer.echo(project.summary())

@@ -35,7 +35,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="what hgq-convert wrote")],
     family: Annotated[
-        Family | None, typer.Option(help="FPGA family whose cells are counted  [default: xcup, or what --route names]")
+        Family | None,
+        typer.Option(help="FPGA family whose cells are counted  [default: that of the part, or what --route names]"),
     ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="only each layer by itself")] = False,
     total: Annotated[bool, typer.Option("--total", help="only the whole design")] = False,
@@ -64,7 +65,7 @@ def report(
             project = hgq.Project.load(folder)
             if route:
                 nextpnr_version()  # before Yosys has worked for minutes
-            chosen = family.value if family else route.value if route else Family.XCUP.value
+            chosen = family.value if family else route.value if route else project.family
             found = project.resources(
                 chosen,
                 total=total or not per_layer,

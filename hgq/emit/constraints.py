@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from hgq.emit.templates import template
 
 FOLDER = "syn"
+PART_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def constraints(top: str, sources: Sequence[str], clock_ns: float, part: str) -> dict[str, str]:
@@ -28,7 +29,7 @@ def constraints(top: str, sources: Sequence[str], clock_ns: float, part: str) ->
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", top):
         raise ValueError(f"top={top!r} is no Verilog module name")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", part):
+    if not re.fullmatch(PART_NAME, part):
         raise ValueError(f"part={part!r} is no FPGA part; write it as the vendor does, e.g. 'xcvu13p-flga2577-2-e'")
     if not 0 < clock_ns < math.inf:
         raise ValueError(f"clock_ns={clock_ns} is no clock period; use a positive number of ns, as 5")

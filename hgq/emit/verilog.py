@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from hgq.emit.templates import template
+from hgq.emit.templates import template, text
+from hgq.errors import IRError
 from hgq.fixed import FixedType
+from hgq.netlist.cost import add3_start, bits_read, zero_bits
 from hgq.netlist.design import Design, Instance, Wire
 from hgq.netlist.module import Module, Node
 from hgq.netlist.module import Port as ModulePort
 from hgq.netlist.ops import OPS, literal, table_params
 from hgq.netlist.signal import Signal
+from hgq.netlist.targets import Target
 from hgq.ports import Port, bus_width
 
 APART = 8
@@ -31,14 +34,29 @@ def emit_verilog(
 
     Args:
         inputs, outputs: how the tensors of ``design.inputs`` and ``design.outputs`` lie on the packed ports.
+
+    Returns:
+        The files below ``sim/`` are models of FPGA cells: simulators need them, synthesis must not read them.
     """
     files = {f"{design.name}.v": _top(design, inputs, outputs, clock_ns, version)}
+    if design.count("add3"):
+        files |= _primitives(design.target, version)
     for name, uses in Counter(one.module for one in _alive(design)).items():
         files[f"{name}.v"] = _module(design.modules[name], version, uses)
     return files
 
 
+def _primitives(target: Target, version: str) -> dict[str, str]:
+    """The adder of three operands, and models of the cells that it is made of."""
+    if not target.carry:
+        raise IRError(f"the target {target.name} ({target.device}) has no adder of three operands")
+    adder = template("rtl/add3.v.j2").render(version=version, device=target.device, carry=target.carry)
+    cells = ("LUT6_2", f"CARRY{target.carry}")
+    return {"hgq_add3.v": adder, **{f"sim/{cell}.v": text(f"rtl/sim/{cell}.v") for cell in cells}}
+
+
 def _module(module: Module, version: str, uses: int) -> str:
+    zeros, (_, top) = zero_bits(module), bits_read(module)
     signals = [Signal(None if n.constant else f"n{i}", n.type, n.lo, n.hi) for i, n in enumerate(module.nodes)]
     lines: list[str] = []
     registers: list[str] = []
@@ -73,6 +91,9 @@ def _module(module: Module, version: str, uses: int) -> str:
                 lines += _table(tables[key], *key)
             index = _join([a.low(width) for a, width in zip(arguments, widths, strict=True)])
             lines.append(_wire(node, signals[i], f"{tables[key]}({index})"))
+            continue
+        if node.op == "add3":
+            lines += _add3(node, add3_start(node, zeros), signals[i], arguments, top[i])
             continue
         rule = OPS[node.op].verilog
         assert rule is not None
@@ -308,6 +329,36 @@ def _join(parts: list[str]) -> str:
 
 def _wire(node: Node, signal: Signal, expression: str) -> str:
     return f"  wire {_vector(node.type.width)}{signal.name} = {expression};{_comment(node)}"
+
+
+def _add3(node: Node, start: tuple[int, int], out: Signal, arguments: list[Signal], top: int) -> list[str]:
+    """An instance of hgq_add3 for the bits from the first that needs logic to the last that anything reads."""
+    shifts, signs = node.params[:3], node.params[3:]
+    first, lowest = start
+    low, high = min(first, node.type.width), min(top, node.type.width)
+    terms = [f"{'+' if sign > 0 else '-'} {a.name or a.lo}{f' << {by}' if by else ''}"
+             for a, by, sign in zip(arguments, shifts, signs, strict=True)]  # fmt: skip
+    lines = [f"  wire {_vector(node.type.width)}{out.name};{_comment(node)}: {' '.join(terms).removeprefix('+ ')}"]
+    if low:
+        lines.append(
+            f"  assign {out.name}{_slice(0, low, node.type.width)} = {arguments[lowest].extend(low, shifts[lowest])};"
+        )
+    if high > low:
+        pins = [
+            f".{pin}({a.extend(high - low, by - low) if by >= low else a.slice(low - by, high - low)})"
+            for pin, a, by in zip("abc", arguments, shifts, strict=True)
+        ]
+        negate = "".join(str(int(sign < 0)) for sign in signs[::-1])
+        lines.append(
+            f"  hgq_add3 #(.WIDTH({high - low}), .NEGATE(3'b{negate})) {out.name}_sum "
+            f"({', '.join(pins)}, .sum({out.name}{_slice(low, high - low, node.type.width)}));"
+        )
+    if node.type.width > max(high, low):
+        unread = node.type.width - max(high, low)
+        lines.append(
+            f"  assign {out.name}{_slice(max(high, low), unread, node.type.width)} = {unread}'d0;  // nobody reads them"
+        )
+    return lines
 
 
 def _table(name: str, params: tuple[int, ...], reads: int, width: int) -> list[str]:

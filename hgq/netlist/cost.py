@@ -6,6 +6,7 @@ How far it lies from Yosys is measured in `BAND`; what a slice packs together is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,14 +22,40 @@ BAND = 0.10
 
 def lut_estimate(module: Module) -> int:
     """LUTs of `module`: carry bits that need logic, rectifiers, selections and tables, over all bits that are read."""
-    low, top = bits_read(module)
-    shared = absorbed(module)
-    zeros = zero_bits(module)
-    return sum(
-        shared[i] if i in shared else _luts(module, node, zeros, max(low[i], zeros[i]), top[i])
-        for i, node in enumerate(module.nodes)
-        if not node.constant and top[i]
-    )
+    shared, price = absorbed(module), Price(module)
+    return sum(price(i, flat=shared.get(i)) for i in range(len(module.nodes)))
+
+
+class Price:
+    """LUTs of the nodes of a module, one by one, as it stands."""
+
+    def __init__(self, module: Module) -> None:
+        self._module = module
+        self._zeros = zero_bits(module)
+        self._low, self._top = bits_read(module)
+
+    def __call__(self, i: int, instead: Node | None = None, flat: int | None = None) -> int:
+        """LUTs of node `i`, or of another node that would compute the same; `flat` of them, if that is known."""
+        node = instead or self._module.nodes[i]
+        if node.constant or not self._top[i]:
+            return 0
+        if flat is not None:
+            return flat
+        return _luts(self._module, node, self._zeros, max(self._low[i], self._zeros[i]), self._top[i])
+
+
+def add3_start(node: Node, zeros: Sequence[int]) -> tuple[int, int]:
+    """The lowest bit of an `add3` that needs logic, and which operand passes through below it.
+
+    Args:
+        zeros: of every node of the module, how many low bits are always 0.
+    """
+    lows = [
+        (shift + zeros[arg], -sign, place)
+        for place, (arg, shift, sign) in enumerate(zip(node.args, node.params[:3], node.params[3:], strict=True))
+    ]
+    (lowest, negative, place), (second, *_), _ = sorted(lows)
+    return (lowest if negative > 0 else second), place
 
 
 def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> int:
@@ -42,6 +69,8 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
                 for arg, ref, shift in zip(args, node.args, node.params, strict=True)
             )
             return sum_luts(node.op, a, b, width)
+        case "add3":
+            return max(width - add3_start(node, zeros)[0], 0)
         case "neg":
             return max(width - zeros[node.args[0]], 0)
         case "relu":
@@ -99,8 +128,8 @@ def zero_bits(module: Module) -> list[int]:
         match node.op:
             case "const":
                 zeros.append(trailing_zeros(node.lo))
-            case "add" | "sub" | "max" | "min":
-                zeros.append(min(z + shift for z, shift in zip(args, node.params, strict=True)))
+            case "add" | "sub" | "add3" | "max" | "min":
+                zeros.append(min(z + shift for z, shift in zip(args, node.params, strict=False)))
             case "concat":
                 zeros.append(min(args[0] + node.params[0], args[1]))
             case "mul":
@@ -191,15 +220,15 @@ def bits_read(module: Module) -> tuple[list[int], list[int]]:
         if not width:
             continue
         shifts: tuple[int, ...] = (0,) * len(node.args)
-        if node.op in ("add", "sub"):
-            shifts = node.params
+        if node.op in ("add", "sub", "add3"):
+            shifts = node.params[: len(node.args)]
         elif node.op == "concat":
             shifts = (*node.params, 0)
         for arg, shift in zip(node.args, shifts, strict=True):
             whole = module.nodes[arg].type.width
             first, last = 0, whole
             match node.op:
-                case "add" | "sub":
+                case "add" | "sub" | "add3":
                     last = width - shift
                 case "register":
                     first, last = low[i], width

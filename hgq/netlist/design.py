@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hgq.fixed import FixedType
 from hgq.netlist.module import Module
+from hgq.netlist.targets import GENERIC, Target
 
 Element = tuple[int, int, int]
 """One scalar on a wire: its lowest and highest integer, and its fractional bits."""
@@ -61,6 +62,7 @@ class Design:
     wires: every tensor of the top level. inputs, outputs: the wires at its ports.
     output_delays: cycles that each output waits in the top level.
     register_inputs, register_outputs: whether the packed ports are registered.
+    target: what the modules may hold beside the ops that every FPGA has.
     latency: clock cycles from the edge that samples in_valid to the edge at which out_valid can be sampled.
     """
 
@@ -74,6 +76,7 @@ class Design:
     register_inputs: bool = False
     register_outputs: bool = False
     latency: int = field(default=0)
+    target: Target = field(default=GENERIC)
 
     def cycles(self) -> dict[str, int]:
         """The cycle in which each wire is there, counted from the edge that samples in_valid; 0 before that edge."""

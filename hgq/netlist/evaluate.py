@@ -44,6 +44,12 @@ def _wide(module: Module, node: Node) -> bool:
         shifts = node.params
     elif node.op == "concat":
         shifts = (node.params[0], 0)
+    elif node.op == "add3":
+        shifts = node.params[:3]
+        spread = (
+            max(abs(module.nodes[a].lo), abs(module.nodes[a].hi)) << s for a, s in zip(node.args, shifts, strict=True)
+        )
+        ends.append(sum(spread))  # in whatever order they are added
     elif node.op == "keep":
         shifts = (max(-node.params[0], 0),)
     for arg, by in zip(node.args, shifts, strict=False):

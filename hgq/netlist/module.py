@@ -142,6 +142,31 @@ class Builder:
             return b
         return self._node("concat", (a, b), (shift,), frac, bound)
 
+    def add3(
+        self,
+        args: tuple[int, ...],
+        shifts: tuple[int, ...],
+        signs: tuple[int, ...],
+        frac: int = 0,
+        bound: Range | None = None,
+    ) -> int:
+        """The sum of three ``sign * (arg << shift)``, not all signs -1; proven to lie within `bound`.
+
+        Only for targets that have an adder of three operands; an operand 0 is left out.
+        """
+        operands = sorted(x for x in zip(args, shifts, signs, strict=True) if not self._is(x[0], 0))
+        if len(operands) == 3:
+            args, shifts, signs = (tuple(column) for column in zip(*operands, strict=True))
+            if 1 not in signs:
+                raise IRError(f"{self.origin}: an adder of three operands cannot subtract all of them")
+            return self._node("add3", args, (*shifts, *signs), frac, bound)
+        operands.sort(key=lambda x: -x[2])
+        operands += [(self.const(0), 0, 1)] * (2 - len(operands))
+        (a, sa, pa), (b, sb, pb) = operands
+        if pa < 0:
+            raise IRError(f"{self.origin}: nothing is left that the operand could be subtracted from")
+        return self.add(a, b, sa, sb, frac, bound) if pb > 0 else self.sub(a, b, sa, sb, frac, bound)
+
     def neg(self, a: int, frac: int = 0) -> int:
         return self._node("neg", (a,), (), frac)
 
@@ -226,6 +251,8 @@ class Builder:
                 return getattr(self, node.op)(*args, *node.params, node.frac, (node.lo, node.hi))
             case "concat":
                 return self.concat(args[0], args[1], node.params[0], node.frac, (node.lo, node.hi))
+            case "add3":
+                return self.add3(args, node.params[:3], node.params[3:], node.frac, (node.lo, node.hi))
             case "max" | "min":
                 return self._select(node.op, args[0], args[1], node.params[0], node.params[1], node.frac)
             case "mul":

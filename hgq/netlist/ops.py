@@ -52,6 +52,19 @@ def _infix(sign: str) -> Callable[..., str]:
     return verilog
 
 
+def _add3_infer(params: tuple[int, ...], *operands: Range) -> Range:
+    ends = [
+        (lo << shift, hi << shift) if sign > 0 else (-hi << shift, -lo << shift)
+        for (lo, hi), shift, sign in zip(operands, params[:3], params[3:], strict=True)
+    ]
+    return sum(lo for lo, _ in ends), sum(hi for _, hi in ends)
+
+
+def _add3_evaluate(params: tuple[int, ...], *operands: Any) -> Any:
+    a, b, c = (sign * (x << shift) for x, shift, sign in zip(operands, params[:3], params[3:], strict=True))
+    return a + b + c
+
+
 def _neg_verilog(_: tuple, out: FixedType, a: Signal) -> str:
     return f"{out.width}'d0 - {a.extend(out.width)}"
 
@@ -195,6 +208,7 @@ OPS: dict[str, OpDef] = {
     "add": OpDef(_add_infer, lambda params, a, b: (a << params[0]) + (b << params[1]), _infix("+")),
     "sub": OpDef(_sub_infer, lambda params, a, b: (a << params[0]) - (b << params[1]), _infix("-")),
     "concat": OpDef(_concat_infer, lambda params, a, b: (a << params[0]) + b, _concat_verilog),
+    "add3": OpDef(_add3_infer, _add3_evaluate, None),
     "neg": OpDef(lambda params, a: (-a[1], -a[0]), lambda params, a: -a, _neg_verilog),
     "relu": OpDef(lambda params, a: (max(a[0], 0), max(a[1], 0)), lambda params, a: _maximum(a, 0), _relu_verilog),
     "clamp": OpDef(_clamp_infer, lambda params, a: _minimum(_maximum(a, params[0]), params[1]), _clamp_verilog),

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
+from hgq.netlist.delays import DEFAULT, DelayModel
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
+from hgq.netlist.targets import GENERIC, Target
 from hgq.passes.absorb_constants import absorb_constants
+from hgq.passes.fuse_adders import fuse_adders
 from hgq.passes.hoist_rounding import hoist_rounding
 from hgq.passes.insert_registers import insert_registers, shortest_clock
 from hgq.passes.merge_constants import merge_constants
@@ -23,17 +27,20 @@ PIPELINE: list[Callable[[Module], Module]] = [
 """What `optimise` runs on every module, in this order."""
 
 
-def optimise(design: Design) -> Design:
-    """`design` after every pass of PIPELINE."""
+def optimise(design: Design, target: Target = GENERIC, clock_ns: float = inf, model: DelayModel = DEFAULT) -> Design:
+    """`design` after every pass of PIPELINE, and of those that `target` allows, which mind the clock period."""
     modules = dict(design.modules)
     for one in PIPELINE:
         modules = {name: one(module) for name, module in modules.items()}
-    return replace(design, modules=modules)
+    if target.carry:  # last: no pass before it meets an adder of three operands
+        modules = {name: fuse_adders(module, clock_ns, model) for name, module in modules.items()}
+    return replace(design, modules=modules, target=target)
 
 
 __all__ = [
     "PIPELINE",
     "absorb_constants",
+    "fuse_adders",
     "hoist_rounding",
     "insert_registers",
     "merge_constants",

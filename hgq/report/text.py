@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hgq.netlist.targets import GENERIC, TARGETS, target_of
 from hgq.report.timing import timing_facts
 
 COLUMNS = (
@@ -50,6 +51,7 @@ def facts(report: dict[str, Any]) -> list[str]:
     ]
     if "timing" in report:  # projects of older versions have none
         lines += timing_facts(report["timing"])
+    lines.append(_target(options))
     calibration = report["calibration"]
     lines.append(
         f"ranges: found on {calibration['samples']:,} calibration samples"
@@ -75,6 +77,19 @@ def facts(report: dict[str, Any]) -> list[str]:
 
 def _planned(options: dict[str, Any]) -> str:
     return "planned " if options.get("latency") is None else "as wished, at the shortest clock that they allow "
+
+
+def _target(options: dict[str, Any]) -> str:
+    """What the Verilog is for."""
+    target = TARGETS[options.get("target", GENERIC.name)]
+    if target.carry:
+        return (
+            f"Verilog for {target.device}: sums of three operands are LUT6_2 and CARRY{target.carry} cells; rtl/sim "
+            "has models of them for simulators"
+        )
+    if target_of(options["part"]).carry:
+        return "Verilog for any FPGA, as no part was named; for most Xilinx parts it takes fewer LUTs when named"
+    return f"Verilog for any FPGA: nothing special is known about the part {options['part']}"
 
 
 def verified(verification: dict[str, Any]) -> str:

@@ -43,7 +43,8 @@ def localise_rtl(
         probe = replace(whole, name="hgq_probe", outputs=tuple(made), output_delays=waits, latency=latency)
         outputs = [Port.output(name, _types(probe, name)) for name in made]
         top = emit_verilog(probe, inputs, outputs, clock_ns=0, version="probe")["hgq_probe.v"]
-        modules = sorted({rtl / f"{i.module}.v" for i in probe.instances if (rtl / f"{i.module}.v").exists()})
+        files = {rtl / f"{i.module}.v" for i in probe.instances} | {rtl / "hgq_add3.v"} | set((rtl / "sim").glob("*.v"))
+        modules = sorted(path for path in files if path.exists())
         with tempfile.TemporaryDirectory(prefix="probe-") as work:
             file = Path(work) / "hgq_probe.v"
             file.write_text(top)

@@ -78,6 +78,7 @@ def simulate(*arguments: str) -> Result:
 def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakeProject]) -> None:
     np.savez("many.npz", a=np.zeros((2, 3)), b=np.ones((4, 3)))
     options = "--calibrate x.npy --verify many.npz:b --clock-ns 2.5 --backend Vivado --part xcvu9p --input-type s16f8"
+    options += " --effort 3 --objective adders"
     done = convert(*options.split())
     assert done.exit_code == 0, done.output
     asked = fake.asked
@@ -92,6 +93,8 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
         "backend": "Vivado",
         "part": "xcvu9p",
         "input_type": "s16f8",
+        "effort": 3,
+        "objective": "adders",
     }
     assert done.stdout.splitlines() == ["layer  bits", "project: out", "report:  out/report.json"]
     assert done.stderr == ""  # progress is for terminals

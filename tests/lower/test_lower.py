@@ -13,7 +13,8 @@ from hgq.ir import Graph, evaluate
 from hgq.ir.graph import Builder
 from hgq.lower import lower
 from hgq.netlist import Design, evaluate_design
-from hgq.passes import PIPELINE, insert_registers
+from hgq.netlist.targets import TARGETS
+from hgq.passes import PIPELINE, insert_registers, optimise
 from tests.emit.conv_graphs import conv_graph
 from tests.emit.merge_graphs import merge_graph
 from tests.emit.random_graphs import random_graph, random_inputs
@@ -48,8 +49,12 @@ def test_lowering_and_every_pass_leave_what_is_computed(graph: Graph) -> None:
     for one in PIPELINE:
         design = replace(design, modules={name: one(module) for name, module in design.modules.items()})
         assert outputs(design, graph, inputs) == want, one.__name__
+    for target in TARGETS.values():
+        for_it = optimise(lower(graph, "top"), target, 3.0)
+        assert outputs(for_it, graph, inputs) == want, target.name
+        assert bool(for_it.count("add3")) == (target.carry > 0 and for_it.count("add", "sub") > 0)
     for clock in (3.0, 5.0, 200.0):
-        pipeline = insert_registers(design, clock)
+        pipeline = insert_registers(for_it, clock)
         assert outputs(pipeline, graph, inputs) == want, f"{clock} ns"
         for module in pipeline.modules.values():
             module.latency()  # raises where operands arrive in different cycles

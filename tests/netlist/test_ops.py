@@ -16,6 +16,7 @@ PARAMS = {
     "add": [(0, 0), (2, 0), (0, 3)],
     "sub": [(0, 0), (2, 0), (0, 3)],
     "concat": [(3,), (5,)],
+    "add3": [(0, 0, 0, 1, 1, 1), (0, 2, 1, 1, -1, 1), (3, 0, 1, -1, -1, 1)],
     "neg": [()],
     "relu": [()],
     "clamp": [(-2, 1), (0, 3), (-1, 0)],
@@ -31,6 +32,7 @@ MEANING = {
     "add": lambda p, a, b: (a << p[0]) + (b << p[1]),
     "sub": lambda p, a, b: a * 2 ** p[0] - b * 2 ** p[1],
     "concat": lambda p, a, b: a * 2 ** p[0] + b,
+    "add3": lambda p, a, b, c: p[3] * a * 2 ** p[0] + p[4] * b * 2 ** p[1] + p[5] * c * 2 ** p[2],
     "neg": lambda p, a: 0 - a,
     "relu": lambda p, a: a if a > 0 else 0,
     "clamp": lambda p, a: sorted((p[0], a, p[1]))[1],
@@ -58,7 +60,8 @@ CASES = [(op, params) for op, many in PARAMS.items() for params in many]
 
 @pytest.mark.parametrize("op,params", CASES, ids=lambda v: str(v))
 def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> None:
-    arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min", "table") else 1
+    two = ("add", "sub", "concat", "mul", "max", "min", "table")
+    arity = {"add3": 3}.get(op, 2 if op in two else 1)
     for ranges in itertools.product(OPERANDS.values(), repeat=arity):
         if op == "concat" and not all(0 <= end < 1 << params[0] for end in ranges[1]):
             with pytest.raises(IRError, match="low part of a concatenation"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +16,29 @@ from hgq.lower.cmvm.graph import AdderGraph
 from hgq.lower.cmvm.naive import balanced_trees
 from hgq.lower.cmvm.options import Options
 from hgq.netlist.cost import lut_estimate
-from hgq.netlist.module import Builder, Node
+from hgq.netlist.module import Builder, Module, Node
 
 DEFAULT = Options()
 FEW_BITS = 4
 """Inputs of more bits than this never go into tables."""
 WORTH = 0.97
 """Tables must save three parts in a hundred: passes that follow (absorb_constants) save more on adders."""
+Price = Callable[[Module], int]
+"""LUTs of a module on the FPGA that it is for."""
+_WISHED: ContextVar[tuple[Options, Price]] = ContextVar("how to look for adder graphs", default=(DEFAULT, lut_estimate))
+
+
+@contextmanager
+def using(options: Options, price: Price = lut_estimate) -> Iterator[None]:
+    """Within it, `multiply` looks for adder graphs as `options` say, and weighs them against tables by `price`.
+
+    So that no lowering rule needs to hand these down.
+    """
+    token = _WISHED.set((options, price))
+    try:
+        yield
+    finally:
+        _WISHED.reset(token)
 
 
 def solve(
@@ -58,7 +77,7 @@ def multiply(
     offsets: list[int],
     fracs: list[int],
     origin: str,
-    options: Options = DEFAULT,
+    options: Options | None = None,
 ) -> list[int]:
     """``inputs @ matrix + offsets`` on integers; the nodes of the results. Constants are added last, at the root.
 
@@ -67,17 +86,20 @@ def multiply(
         offsets: one integer for each output.
         fracs: fractional bits of each output, for comments.
         origin: name of the layer; nodes are labelled ``origin[output]``, shared ones by the first output they are for.
+        options: by default those of the enclosing `using`.
     """
+    wished, price = _WISHED.get()
+    options = options or wished
     refs, merged, constants = _merged(builder, inputs, as_objects(matrix), offsets)
     nodes = [builder.nodes[r] for r in refs]
     lo, hi = [n.lo for n in nodes], [n.hi for n in nodes]
     if options.effort == 0 or not refs or not native.fits(merged, lo, hi, [0] * len(refs)):
         return balanced_trees(builder, refs, merged, constants, fracs, origin)
     best = _solved(nodes, merged, 0, constants, options)
-    size = _luts(best, nodes, merged, constants)
+    size = _luts(best, nodes, merged, constants, price) if _limits(nodes) else 0
     for limit in _limits(nodes):
         split = _solved(nodes, merged, limit, constants, options)
-        luts = _luts(split, nodes, merged, constants)
+        luts = _luts(split, nodes, merged, constants, price)
         if luts < WORTH * size:
             best, size = split, luts
     return _built(builder, best, refs, merged, constants, fracs, origin)
@@ -111,12 +133,12 @@ def _solved(nodes: list[Node], matrix: np.ndarray, limit: int, constants: list[i
     return _Split(graph, wide, narrow)
 
 
-def _luts(split: _Split, nodes: list[Node], matrix: np.ndarray, constants: list[int]) -> int:
+def _luts(split: _Split, nodes: list[Node], matrix: np.ndarray, constants: list[int], price: Price) -> int:
     """What the split costs by itself."""
     trial = Builder("trial")
     refs = list(trial.input("x", [(n.lo, n.hi, n.frac) for n in nodes]))
     made = _built(trial, split, refs, matrix, constants, [0] * len(constants), "")
-    return lut_estimate(trial.module({"y": made}))
+    return price(trial.module({"y": made}))
 
 
 def _built(

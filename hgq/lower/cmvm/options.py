@@ -17,6 +17,11 @@ class Objective(IntEnum):
     """The number of adders, whatever their width."""
 
 
+OBJECTIVES = {"lut": Objective.LUT, "adders": Objective.ADDERS}
+"""By the name that users give. Whether three operands fit one adder is not theirs to say: the FPGA decides."""
+MAX_EFFORT = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How hard to look for a small adder graph, and what small means. Same options, same graph.
@@ -37,8 +42,8 @@ class Options:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.effort <= 6:
-            raise ValueError(f"effort must be 0 to 6, got {self.effort}")
+        if not 0 <= self.effort <= MAX_EFFORT:
+            raise ValueError(f"effort must be 0 to {MAX_EFFORT}, got {self.effort}")
         if not 0 <= self.extra_depth <= 20:
             raise ValueError(f"extra_depth must be 0 to 20 adder levels, got {self.extra_depth}")
         object.__setattr__(self, "objective", Objective(self.objective))
