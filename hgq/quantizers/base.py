@@ -80,9 +80,17 @@ class Quantizer(keras.layers.Layer):
         # A width that n elements share gets n times the gradient of the cost: the published factor is 1/sqrt(n).
         self.share = 1.0 / math.sqrt(math.prod(members))
 
-    @abstractmethod
     def apply(self, x: Tensor, training: bool) -> Tensor:
         """The quantised value of `x`, with gradients as the class states. `training=False` is what hardware does."""
+        self.observe(x, training)
+        return self.quantize(x, training)
+
+    @abstractmethod
+    def quantize(self, x: Tensor, training: bool) -> Tensor:
+        """The quantised value of `x`; changes nothing, so that the loop over a sequence may hold it."""
+
+    def observe(self, x: Tensor, training: bool) -> None:  # noqa: B027 (nothing to do where no range is tracked)
+        """What `apply` does beside: tracks the range of `x`, lets an observer count. `x` may have axes after batch."""
 
     @abstractmethod
     def bits(self, sign: bool) -> Tensor:

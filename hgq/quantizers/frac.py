@@ -74,15 +74,18 @@ class FracQuantizer(Quantizer):
         f = self.f0 - ops.where(largest > 0, bits, 0.0)
         return ops.cast(ops.clip(f, -LARGEST_BITS, LARGEST_BITS), dtype or "float32")
 
-    def apply(self, x: Tensor, training: bool) -> Tensor:
-        f = read(self.f)
+    def observe(self, x: Tensor, training: bool) -> None:
         if self._value is not None:
-            return _round(self.rounding, self.group)(x, f)
+            return
         if training or self.calibrating:
             self._widen(x, 0.0 if self.calibrating else self.decay)
-            return _round(self.rounding, self.group)(x, f)
-        if self.observer is not None:
+        elif self.observer is not None:
             self.observer(self, x)
+
+    def quantize(self, x: Tensor, training: bool) -> Tensor:
+        f = read(self.f)
+        if training or self.calibrating or self._value is not None:
+            return _round(self.rounding, self.group)(x, f)
         signed, bits, frac = self._formats()
         return _round_and_fit(self.rounding, self.overflow, self.group)(x, f, signed, bits, frac)
 
