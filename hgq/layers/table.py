@@ -69,8 +69,16 @@ class Table(keras.layers.Layer):
     def apply(self, x: Tensor, training: bool) -> Tensor:
         """The results for `x`, which `reads` has quantised."""
         if training:
-            self.frozen.assign(ops.zeros((), self.frozen.dtype))
-        y = self.writes.apply(self.function(x), training)
+            self.thaw()
+        return self.compute(x, training, lambda quantizer, t: quantizer.apply(t, training))
+
+    def thaw(self) -> None:
+        """Drops the table, which does not know what training changes."""
+        self.frozen.assign(ops.zeros((), self.frozen.dtype))
+
+    def compute(self, x: Tensor, training: bool, quantize: Callable[[Quantizer, Tensor], Tensor]) -> Tensor:
+        """As `apply`, with a function of one's own that applies quantizers; changes nothing by itself."""
+        y = quantize(self.writes, self.function(x))
         if training or self.reads.calibrating or self.writes.calibrating:
             return y
         return ops.where(read(self.frozen) > 0, self._look_up(x), y)
