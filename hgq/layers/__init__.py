@@ -9,8 +9,11 @@ from hgq.layers.dense import QDense
 from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableConv1D, QSeparableConv2D
 from hgq.layers.function import QFunction
 from hgq.layers.layer_norm import QLayerNormalization, QRMSNormalization
+from hgq.layers.gru import QGRU
+from hgq.layers.lstm import QLSTM
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
+from hgq.layers.simple_rnn import QSimpleRNN
 from hgq.layers.softmax import QSoftmax
 
 __all__ = [
@@ -29,14 +32,17 @@ __all__ = [
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
     "QFunction",
+    "QGRU",
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
+    "QLSTM",
     "QLayer",
     "QLayerNormalization",
     "QPReLU",
     "QRMSNormalization",
     "QSeparableConv1D",
     "QSeparableConv2D",
+    "QSimpleRNN",
     "QSoftmax",
 ]
 

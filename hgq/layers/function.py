@@ -11,7 +11,7 @@ import numpy as np
 
 from hgq.layers.base import QLayer
 from hgq.layers.table import Table
-from hgq.quantizers import FracQuantizer
+from hgq.quantizers import FracQuantizer, Quantizer
 from hgq.quantizers.exact import Tensor
 
 
@@ -93,6 +93,10 @@ class QFunction(QLayer):
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         return self._priced(self.table.apply(self._quantize_input(x, training), training), training)
+
+    def compute(self, x: Tensor, training: bool, quantize: Callable[[Quantizer, Tensor], Tensor]) -> Tensor:
+        """The results, with a function of one's own that applies quantizers; changes nothing by itself."""
+        return self.table.compute(quantize(self.input_quantizer, x), training, quantize)
 
     def _float(self, x: Tensor) -> Tensor:
         return keras.activations.get(self.function)(x) if isinstance(self.function, str) else self.function(x)

@@ -83,10 +83,10 @@ class Quantizer(keras.layers.Layer):
     def apply(self, x: Tensor, training: bool) -> Tensor:
         """The quantised value of `x`, with gradients as the class states. `training=False` is what hardware does."""
         self.observe(x, training)
-        return self.quantize(x, training)
+        return self.quantized(x, training)
 
     @abstractmethod
-    def quantize(self, x: Tensor, training: bool) -> Tensor:
+    def quantized(self, x: Tensor, training: bool) -> Tensor:
         """The quantised value of `x`; changes nothing, so that the loop over a sequence may hold it."""
 
     def observe(self, x: Tensor, training: bool) -> None:  # noqa: B027 (nothing to do where no range is tracked)

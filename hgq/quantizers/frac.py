@@ -82,7 +82,7 @@ class FracQuantizer(Quantizer):
         elif self.observer is not None:
             self.observer(self, x)
 
-    def quantize(self, x: Tensor, training: bool) -> Tensor:
+    def quantized(self, x: Tensor, training: bool) -> Tensor:
         f = read(self.f)
         if training or self.calibrating or self._value is not None:
             return _round(self.rounding, self.group)(x, f)

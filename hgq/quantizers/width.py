@@ -78,7 +78,7 @@ class WidthQuantizer(Quantizer):
         bits = ops.where(largest > 0, ops.ceil(ops.log2(ops.maximum(largest, 2.0**-LARGEST_BITS))), -1.0)
         return ops.cast(bits, dtype or "float32")
 
-    def quantize(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002 (both phases are the same here)
+    def quantized(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002 (both phases are the same here)
         return _quantize(self.rounding, self.overflow, self.signed, self.group)(x, read(self.b), read(self.i))
 
     def bits(self, sign: bool) -> Tensor:

@@ -97,3 +97,22 @@ def bias_ebops(bias: np.ndarray, widths: np.ndarray, positions: int = 1) -> int:
     """
     bias, widths = np.asarray(bias), np.asarray(widths, np.int64)
     return positions * int(np.where(bias != 0, widths, 0).sum())
+
+
+def product_ebops(a: np.ndarray, b: np.ndarray) -> int:
+    """EBOPs of the products of two variables: both widths multiplied, element by element."""
+    return int((np.asarray(a, np.int64) * np.asarray(b, np.int64)).sum())
+
+
+def difference_types(a: FixedArray, b: FixedArray) -> FixedArray:
+    """The narrowest types of ``x - y`` for all x of type `a` and y of type `b`.
+
+    >>> s4, u2 = FixedArray.parse("[1]{s4f1}"), FixedArray.parse("[1]{u2f0}")
+    >>> str(difference_types(s4, u2)), str(difference_types(FixedArray.parse("[1]{0}"), u2))
+    ('[1]{s5f1}', '[1]{s3f0}')
+    """
+    nowhere = -(1 << 40)
+    frac = np.maximum(*(np.where(t.width > 0, t.frac, nowhere) for t in (a, b)))
+    frac = np.where(frac == nowhere, 0, frac)
+    up, down = (np.where(t.width > 0, frac - t.frac, 0).astype(object) for t in (a, b))
+    return FixedArray.holding((a.lo << up) - (b.hi << down), (a.hi << up) - (b.lo << down), frac)
