@@ -34,6 +34,21 @@ KEYWORDS = frozenset(
 )
 
 
+def step_origin(layer: str, number: int) -> str:
+    """What the nodes of one time step of a recurrent layer call the layer that they come from."""
+    return f"{layer}/step{number}"
+
+
+def layer_of_step(origin: str) -> str | None:
+    """The recurrent layer, if `origin` is one of its time steps.
+
+    >>> layer_of_step("encoder/gru/step12"), layer_of_step("gru")
+    ('encoder/gru', None)
+    """
+    match = re.fullmatch(r"(.+)/step\d+", origin)
+    return match[1] if match else None
+
+
 def identifier(name: str) -> str:
     """`name` as an identifier of Verilog and C++: other characters become one underscore, keywords get one appended.
 

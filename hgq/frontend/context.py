@@ -120,8 +120,10 @@ class Context:
             return self._rearranged(port, value)
         return self._shaped(port, value)
 
-    def quantize(self, suffix: str, value: Value, quantizer: Any) -> Tensor:
+    def quantize(self, suffix: str, value: Value, quantizer: Any, whole: bool = False) -> Tensor:
         """`value` through a quantizer object of hgq.quantizers, or as it is where that is None.
+
+        whole: the range of the result is all that its types hold, whatever is known of `value`.
 
         A quantizer that reads a model input makes the port: rounding is then done by whoever feeds it.
         """
@@ -136,7 +138,8 @@ class Context:
         rounding, overflow = Rounding(quantizer.rounding), Overflow(quantizer.overflow)
         if isinstance(value, RawInput) and self.input_type is None:
             return self._port(value, types, rounding, overflow)
-        return self.add(suffix, "quantize", value, types=types, rounding=rounding, overflow=overflow)
+        attrs = {"types": types, "rounding": rounding, "overflow": overflow} | ({"whole": 1} if whole else {})
+        return self.add(suffix, "quantize", value, **attrs)
 
     def _port(self, value: RawInput, types: FixedArray, rounding: Rounding, overflow: Overflow) -> Tensor:
         at_port = types.reshape(self.shapes[value.name]) if value.index is None else self._placed(value, types)

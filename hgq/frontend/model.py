@@ -9,7 +9,7 @@ import keras
 
 from hgq.errors import ConversionError
 from hgq.fixed import FixedType
-from hgq.frontend import activation, conv, merge, norm, pool, structure
+from hgq.frontend import activation, conv, merge, norm, pool, recurrent, structure
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
 from hgq.frontend.function import function
@@ -38,9 +38,12 @@ from hgq.layers import (
     QLayerNormalization,
     QPReLU,
     QRMSNormalization,
+    QGRU,
+    QLSTM,
     QSeparableConv1D,
     QSeparableConv2D,
     QSoftmax,
+    QSimpleRNN,
 )
 
 HANDLERS: dict[type, Callable[..., Value]] = {
@@ -67,6 +70,10 @@ HANDLERS: dict[type, Callable[..., Value]] = {
     QBatchNormalization: norm.q_batch_normalization,
     QLayerNormalization: norm.sample_normalization,
     QRMSNormalization: norm.sample_normalization,
+    QSimpleRNN: recurrent.recurrent,
+    QGRU: recurrent.recurrent,
+    QLSTM: recurrent.recurrent,
+    keras.layers.Bidirectional: recurrent.bidirectional,
     keras.layers.MaxPooling1D: pool.max_pool,
     keras.layers.MaxPooling2D: pool.max_pool,
     keras.layers.GlobalMaxPooling1D: pool.global_max,
@@ -131,6 +138,10 @@ INSTEAD = {
     "RMSNormalization": "use hgq.layers.QRMSNormalization",
     "ELU": "use hgq.layers.QFunction('elu'), a table with learned types",
     "Softmax": "use hgq.layers.QSoftmax, which learns the widths of its tables",
+    "SimpleRNN": "use hgq.layers.QSimpleRNN",
+    "GRU": "use hgq.layers.QGRU",
+    "LSTM": "use hgq.layers.QLSTM",
+    "TimeDistributed": "leave it out: QDense works along the last axis of every time step",
     "Lambda": "write the function with supported layers, or run it in software",
 }
 """What to use in place of a class that is not supported, by its name."""

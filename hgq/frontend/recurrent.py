@@ -15,9 +15,9 @@ from hgq.frontend import merge
 from hgq.frontend.activation import finish
 from hgq.frontend.context import Context, Tensor, Unconvertible, Value, mantissas
 from hgq.frontend.function import looked_up
-from hgq.ir.step import step_origin
 from hgq.layers import QGRU, QLSTM, QFunction, QSimpleRNN
 from hgq.layers.recurrent import Recurrent
+from hgq.names import step_origin
 
 Constant = tuple[np.ndarray, FixedArray]
 """Mantissas and types."""

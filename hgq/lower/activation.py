@@ -23,10 +23,10 @@ def relu(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
 def quantize(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     """Rounding is add-then-keep, saturation is clamp-then-keep."""
     (source,), (x,) = ranges, args
-    refs = []
+    refs, whole = [], "whole" in node.attrs
     for i, (ref, t, frac) in enumerate(zip(x, node.attrs["types"], source.frac.ravel().tolist(), strict=True)):
         builder.origin = f"{node.origin}[{i}]"
-        if t is None or builder.nodes[ref].lo == builder.nodes[ref].hi == 0:
+        if t is None or (builder.nodes[ref].lo == builder.nodes[ref].hi == 0 and not whole):
             refs.append(builder.const(0))
             continue
         drop = frac - t.frac
@@ -35,7 +35,8 @@ def quantize(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
             floor = builder.keep(ref, drop, _covering(builder, ref, drop, t.frac))
             lo = -t.hi if t.signed and node.attrs["overflow"] == Overflow.SAT_SYM else t.lo
             ref, drop = builder.clamp(floor, lo, t.hi), 0
-        refs.append(builder.keep(ref, drop, t))
+        kept = builder.keep(ref, drop, t)
+        refs.append(builder.extend(kept, t.lo, t.hi) if whole else kept)
     return tuple(refs)
 
 

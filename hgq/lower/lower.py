@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from graphlib import CycleError, TopologicalSorter
 
 from hgq.errors import IRError
 from hgq.ir.graph import Graph, Node
 from hgq.lower.activation import quantize, relu
+from hgq.lower.alike import signature
 from hgq.lower.conv import conv
 from hgq.lower.dense import affine, dense
 from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, mul, sub, total
@@ -58,6 +60,7 @@ def lower(graph: Graph, name: str) -> Design:
         wires[node.name] = Wire(wire_names[node.name], _elements(node), node.name)
     modules: dict[str, Module] = {}
     instances = []
+    alike: dict[Hashable, Module] = {}
     for layer in order:
         nodes = [graph[n] for n, g in group.items() if g == layer]
         inside = {node.name for node in nodes}
@@ -65,7 +68,8 @@ def lower(graph: Graph, name: str) -> Design:
         inputs = list(reads)
         outside = [arg for n, g in group.items() if g != layer for arg in graph[n].args]
         leaving = {base for arg in (*outside, *graph.outputs) for base in source[arg].bases}
-        outputs = [node.name for node in nodes if node.name in leaving]
+        # States always leave, so that the last time step is like the others.
+        outputs = [node.name for node in nodes if node.name in leaving or "whole" in node.attrs]
         plan = (
             plan_tiles(graph, nodes, wires[inputs[0]].elements)
             if len(inputs) == 1 and reads[inputs[0]] is None
@@ -77,10 +81,14 @@ def lower(graph: Graph, name: str) -> Design:
             wires |= made[1]
             instances += made[2]
             continue
-        builder = Builder(module_names[f"{name}_{layer}"])
-        refs = _nodes(graph, source, builder, nodes, {i: wires[i] for i in inputs}, reads)
-        module = builder.module({wire_names[out]: refs[out] for out in outputs})
-        modules[module.name] = module
+        key = signature(graph, source, nodes, {i: wires[i] for i in inputs}, reads, outputs)
+        if key is None or key not in alike:
+            ports = _port_names(wire_names, inputs, outputs, key is not None)
+            builder = Builder(module_names[f"{name}_{layer}"])
+            refs = _nodes(graph, source, builder, nodes, {i: wires[i] for i in inputs}, reads, ports)
+            module = builder.module({ports[out]: refs[out] for out in outputs})
+            modules[module.name] = alike[key] = module
+        module = alike[key]
         for out, port in zip(outputs, module.outputs, strict=True):
             wires[out] = Wire(wire_names[out], tuple(_element(module, ref) for ref in port.refs), out)
         instances.append(
@@ -134,6 +142,17 @@ def _tiles(
     return modules, wires, instances
 
 
+def _port_names(wires: dict[str, str], inputs: list[str], outputs: list[str], shared: bool) -> dict[str, str]:
+    """Ports are called as the wires at them, but in a module for several time steps as what all these have in common."""
+    if not shared:
+        return {tensor: wires[tensor] for tensor in (*inputs, *outputs)}
+    ends = {tensor: f"in_{tensor.split('.')[-1]}" for tensor in inputs}
+    ends |= {tensor: f"out_{tensor.split('.')[-1]}" for tensor in outputs}
+    counted = {tensor: f"{end}{list(ends.values())[:n].count(end) or ''}" for n, (tensor, end) in enumerate(ends.items())}
+    names = identifiers(counted.values())
+    return {tensor: names[end] for tensor, end in counted.items()}
+
+
 def _reads(source: dict[str, Wiring], nodes: list[Node], inside: set[str]) -> dict[str, tuple[int, ...] | None]:
     """The nodes outside a module that it reads, and which of their elements; None for all."""
     reads: dict[str, tuple[int, ...] | None] = {}
@@ -163,7 +182,9 @@ def _groups(graph: Graph, source: dict[str, Wiring]) -> dict[str, str]:
         makers = [base for base in bases if base in group]
         maker = makers[0] if len(makers) == len(bases) == 1 else None
         own = [m for m in makers if graph[m].origin == node.origin and m not in absorbed]
-        if node.op == "quantize" and maker and readers[maker] == 1 and _joins(graph, chains[group[maker]], node):
+        fixed = maker is not None and "whole" in graph[maker].attrs  # its wire is to be as its types say
+        alone = maker and readers[maker] == 1 and not fixed
+        if node.op == "quantize" and maker and alone and _joins(graph, chains[group[maker]], node):
             group[node.name] = group[maker]
             absorbed.add(node.name)
         elif node.op in HEADS:
@@ -205,6 +226,7 @@ def _nodes(
     nodes: list[Node],
     inputs: dict[str, Wire],
     reads: dict[str, tuple[int, ...] | None],
+    ports: dict[str, str],
 ) -> dict[str, tuple[int, ...]]:
     """Where each tensor of the module is in its builder."""
     refs: dict[str, tuple[int, ...]] = {}
@@ -212,9 +234,9 @@ def _nodes(
         builder.origin = tensor
         part = reads[tensor]
         if part is None:
-            refs[tensor] = builder.input(wire.name, wire.elements)
+            refs[tensor] = builder.input(ports[tensor], wire.elements)
         else:
-            taken = dict(zip(part, builder.input(wire.name, [wire.elements[i] for i in part]), strict=True))
+            taken = dict(zip(part, builder.input(ports[tensor], [wire.elements[i] for i in part]), strict=True))
             refs[tensor] = tuple(taken.get(i, -1) for i in range(len(wire.elements)))  # -1: nothing here asks for it
     for node in nodes:
         ranges = tuple(graph[arg].range for arg in node.args)

@@ -134,7 +134,7 @@ def zero_bits(module: Module) -> list[int]:
                 zeros.append(min(args[0] + node.params[0], args[1]))
             case "mul":
                 zeros.append(sum(args))
-            case "neg" | "relu" | "register":
+            case "neg" | "relu" | "register" | "extend":
                 zeros.append(args[0])
             case "keep":
                 zeros.append(max(args[0] - node.params[0], 0))
@@ -230,7 +230,7 @@ def bits_read(module: Module) -> tuple[list[int], list[int]]:
             match node.op:
                 case "add" | "sub" | "add3":
                     last = width - shift
-                case "register":
+                case "register" | "extend":
                     first, last = low[i], width
                 case "concat":
                     first, last = max(low[i] - shift, 0), width - shift

@@ -237,6 +237,13 @@ class Builder:
             return a
         return self._node("keep", (a,), (drop, int(t.signed), t.width), t.frac)
 
+    def extend(self, a: int, lo: int, hi: int) -> int:
+        """`a`, as a number of which nothing is known but that it lies in ``lo..hi``, which holds its range."""
+        node = self.nodes[a]
+        if node.lo < lo or hi < node.hi:
+            raise IRError(f"{node.origin}: {node.lo}..{node.hi} cannot be extended to {lo}..{hi}")
+        return a if (node.lo, node.hi) == (lo, hi) else self._node("extend", (a,), (lo, hi), node.frac)
+
     def register(self, a: int) -> int:
         """`a`, one clock later. A constant needs no register."""
         return a if self.nodes[a].constant else self._node("register", (a,), (), self.nodes[a].frac)
@@ -267,8 +274,8 @@ class Builder:
                 return self.neg(args[0], node.frac)
             case "relu" | "register":
                 return getattr(self, node.op)(*args)
-            case "clamp":
-                return self.clamp(args[0], *node.params)
+            case "clamp" | "extend":
+                return getattr(self, node.op)(args[0], *node.params)
             case "keep":
                 t = keep_type((node.params[0], node.params[1], node.params[2]))
                 return self.keep(args[0], node.params[0], FixedType(t.signed, t.width, node.frac))

@@ -222,5 +222,6 @@ OPS: dict[str, OpDef] = {
     "lookup": OpDef(_lookup_infer, _lookup_evaluate, None),
     "table": OpDef(_table_infer, _table_evaluate, None),
     "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
+    "extend": OpDef(lambda params, a: params, lambda params, a: a, lambda _, out, a: a.extend(out.width)),
     "register": OpDef(lambda params, a: a, lambda params, a: a, None),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hgq.fixed import FixedArray
 from hgq.ir.graph import Graph, Node
 from hgq.ir.ops.conv import conv_windows
 from hgq.ir.ops.pool import pool_windows
@@ -14,7 +15,15 @@ from hgq.lower.wiring import WIRING
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
-from hgq.resource.ebops import affine_ebops, bias_ebops, conv_ebops, matmul_ebops, mean_ebops
+from hgq.resource.ebops import (
+    affine_ebops,
+    bias_ebops,
+    conv_ebops,
+    difference_types,
+    matmul_ebops,
+    mean_ebops,
+    product_ebops,
+)
 
 
 def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
@@ -62,8 +71,8 @@ def ebops(graph: Graph, node: Node) -> int:
             total += bias_ebops(node.attrs["bias"], node.attrs["bias_types"].width, positions)
         return total
     if node.op == "mul":
-        a, b = (graph.learned_types(arg).width for arg in node.args)
-        return int((a * b).sum())
+        a, b = (_factor(graph, graph[arg]).width for arg in node.args)
+        return product_ebops(a, b)
     if node.op == "conv":
         learned = graph.learned_types(node.args[0])
         (groups,) = node.attrs["groups"]
@@ -81,6 +90,14 @@ def ebops(graph: Graph, node: Node) -> int:
         constants = [(node.attrs[name], node.attrs[f"{name}_types"]) for name in ("scale", "offset")]
         return affine_ebops(constants[0], constants[1], graph.learned_types(node.args[0]).width)
     return 0
+
+
+def _factor(graph: Graph, node: Node) -> FixedArray:
+    """Types of a factor of a product: those that it has by training."""
+    if node.op == "sub":
+        a, b = (graph.learned_types(arg) for arg in node.args)
+        return difference_types(a, b)
+    return graph.learned_types(node.name)
 
 
 def _nodes_of(graph: Graph, design: Design, outputs: tuple[str, ...]) -> list[Node]:

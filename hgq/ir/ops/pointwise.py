@@ -24,6 +24,8 @@ def _quantize_infer(attrs: Attrs, x: Range) -> Range:
     types: FixedArray = attrs["types"]
     if types.shape != x.shape:
         raise IRError(f"quantize: types of shape {types.shape} for a tensor of shape {x.shape}")
+    if attrs.get("whole"):
+        return Range.of(types)
     live = types.width > 0
     drop = np.where(live, x.frac - types.frac, 0)
     lo, hi = (np.where(live, round_off(m, drop, attrs["rounding"]), 0) for m in (x.lo, x.hi))
@@ -80,7 +82,9 @@ def _clip_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Arr
 
 
 INPUT = OpDef(("types", "rounding", "overflow"), _input_infer, _input_evaluate)
-QUANTIZE = OpDef(("types", "rounding", "overflow"), _quantize_infer, _quantize_evaluate)
+QUANTIZE = OpDef(
+    ("types", "rounding", "overflow", "whole"), _quantize_infer, _quantize_evaluate, optional=("whole",)
+)
 RELU = OpDef((), _relu_infer, _relu_evaluate)
 SCALE = OpDef(("power",), _scale_infer, _scale_evaluate)
 CLIP = OpDef(("low", "high"), _clip_infer, _clip_evaluate)
