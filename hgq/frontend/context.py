@@ -56,6 +56,7 @@ class Context:
     builder: Builder = field(default_factory=Builder)
     problems: list[str] = field(default_factory=list)
     origin: str = ""
+    _types: dict[tuple[int, tuple[int, ...]], FixedArray] = field(default_factory=dict)
     _ports: dict[str, tuple[FixedArray, Rounding, Overflow, str]] = field(default_factory=dict)
 
     def report(self, kind: str, name: str, what: str, fix: str) -> None:
@@ -134,12 +135,19 @@ class Context:
                 f"the range of its {quantizer.name} is not known: it has never seen data",
                 "pass calibrate= (hgq-convert: --calibrate) with training data, or train the model",
             )
-        types = quantizer.types(self.shape(value))
+        types = self.types(quantizer, self.shape(value))
         rounding, overflow = Rounding(quantizer.rounding), Overflow(quantizer.overflow)
         if isinstance(value, RawInput) and self.input_type is None:
             return self._port(value, types, rounding, overflow)
         attrs = {"types": types, "rounding": rounding, "overflow": overflow} | ({"whole": 1} if whole else {})
         return self.add(suffix, "quantize", value, **attrs)
+
+    def types(self, quantizer: Any, shape: tuple[int, ...]) -> FixedArray:
+        """``quantizer.types(shape)``, asked for once: each time step of a recurrent layer needs it."""
+        key = id(quantizer), shape
+        if key not in self._types:
+            self._types[key] = quantizer.types(shape)
+        return self._types[key]
 
     def _port(self, value: RawInput, types: FixedArray, rounding: Rounding, overflow: Overflow) -> Tensor:
         at_port = types.reshape(self.shapes[value.name]) if value.index is None else self._placed(value, types)

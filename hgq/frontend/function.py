@@ -21,7 +21,7 @@ def looked_up(context: Context, suffix: str, x: Value, table: Table) -> Value:
     if not table.is_frozen:
         raise Unconvertible(f"its {table.name} has not been made", "calibrate the model, or call freeze() of the layer")
     shape = context.shape(x)
-    reads, types = table.reads.types(shape), table.writes.types(shape)
+    reads, types = context.types(table.reads, shape), context.types(table.writes, shape)
     lowest, frac, rows = (
         np.asarray(keras.ops.convert_to_numpy(v.value), np.float64) for v in (table.lowest, table.frac, table.entries)
     )

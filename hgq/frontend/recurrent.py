@@ -25,9 +25,11 @@ Constant = tuple[np.ndarray, FixedArray]
 
 def recurrent(context: Context, layer: Recurrent, x: Value) -> Value | list[Value]:
     """QSimpleRNN, QGRU and QLSTM: the output and, with return_state, the last states."""
-    x = context.quantize("in", x, layer.input_quantizer)
+    origin = context.origin
+    context.origin = f"{origin}/in"  # not that of the layer, whose module may follow the steps
+    x = context.quantize("x", x, layer.input_quantizer)
     constants = {name: (mantissas(values, types), types) for name, (values, types) in layer.constants().items()}
-    step, origin = STEPS[type(layer)], context.origin
+    step = STEPS[type(layer)]
     states: list[Tensor | None] = [None] * layer.state_count
     outputs = []
     for number in range(layer.steps):

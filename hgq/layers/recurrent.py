@@ -107,7 +107,8 @@ class Recurrent(QLayer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.unroll, self.stateful = bool(go_backwards), bool(unroll), False
-        self.input_spec = keras.layers.InputSpec(ndim=3)  # keras.layers.Bidirectional asks for it
+        self.states = None  # keras.layers.Bidirectional asks for this and the next
+        self.input_spec = keras.layers.InputSpec(ndim=3)
 
     # --- for subclasses ---------------------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hgq.fixed import FixedArray
+from hgq.fixed import FixedArray, FixedType
 from hgq.ir.graph import Graph, Node
 from hgq.ir.ops.conv import conv_windows
 from hgq.ir.ops.pool import pool_windows
 from hgq.lower.wiring import WIRING
+from hgq.names import layer_of_step
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
@@ -25,6 +26,9 @@ from hgq.resource.ebops import (
     product_ebops,
 )
 
+LOGIC = ("adders", "adder_bits", "registers", "lut_estimate")
+"""What all modules of a layer have together."""
+
 
 def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
     """For each module of `design`, in order, what it holds; all numbers are of one copy, fully unrolled.
@@ -35,8 +39,9 @@ def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
         results together.
     registers: flip-flops, in bits. latency: clock cycles. lut_estimate: LUTs, see hgq/netlist/cost.py.
     modules: the Verilog modules of the layer, and how often each is used.
+    The time steps of a recurrent layer, one after the other, are one row.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for layer in design.layers():
         nodes = _nodes_of(graph, design, layer[0].outputs)
         row: dict[str, Any] = {"layer": nodes[-1].origin, "ops": " ".join(dict.fromkeys(n.op for n in nodes))}
@@ -45,8 +50,23 @@ def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
             row |= _constants(graph, constants[0])
         row["ebops"] = sum(ebops(graph, n) for n in nodes)
         row["modules"] = dict(Counter(one.module for one in layer))
-        rows.append(row | _logic([design.modules[one.module] for one in layer]))
+        row |= _logic([design.modules[one.module] for one in layer])
+        recurrent = layer_of_step(nodes[-1].origin)
+        before = next((r for r in rows if r["layer"] == recurrent), None)
+        if before is None:
+            rows.append(row | ({"layer": recurrent} if recurrent else {}))
+        else:
+            _add_step(before, row)
     return rows
+
+
+def _add_step(row: dict[str, Any], step: dict[str, Any]) -> None:
+    """Adds a time step to the row of its layer."""
+    for key in ("ebops", "latency", *LOGIC):
+        row[key] += step[key]
+    row["modules"] = dict(Counter(row["modules"]) + Counter(step["modules"]))
+    row["ops"] = " ".join(dict.fromkeys([*row["ops"].split(), *step["ops"].split()]))
+    row |= {key: step[key] for key in ("inputs", "weights", "nonzero", "constants") if key in step}
 
 
 def totals(rows: list[dict[str, Any]], design: Design) -> dict[str, int]:
@@ -55,11 +75,24 @@ def totals(rows: list[dict[str, Any]], design: Design) -> dict[str, int]:
     result = {key: sum(row.get(key, 0) for row in rows) for key in keys}
     ports = [sum(design.wires[w].width for w in group) for group in (design.inputs, design.outputs)]
     top = ports[0] * design.register_inputs + ports[1] * design.register_outputs + design.latency
-    waits = [(w, c) for layer in design.layers() for i in layer[:1] for w, c in zip(i.inputs, i.delays, strict=True)]
-    waits += list(zip(design.outputs, design.output_delays, strict=True))
-    longest = {w: max(c for name, c in waits if name == w) for w, _ in waits}
-    result["registers"] += top + sum(design.wires[w].width * c for w, c in longest.items())
+    result["registers"] += top + _waiting(design)
     return result | {"latency": design.latency}
+
+
+def _waiting(design: Design) -> int:
+    """Flip-flops of the top level in which elements of wires wait for those who read them last."""
+    longest = {name: [0] * len(wire.elements) for name, wire in design.wires.items()}
+    waits = [(w, p, c) for i in design.instances for (w, p), c in zip(i.input_elements(), i.delays, strict=True)]
+    waits += [(w, None, c) for w, c in zip(design.outputs, design.output_delays, strict=True)]
+    for name, part, cycles in waits:
+        for element in range(len(longest[name])) if part is None else part:
+            longest[name][element] = max(longest[name][element], cycles)
+    return sum(
+        FixedType.holding(*element).width * cycles
+        for name, wire in design.wires.items()
+        for element, cycles in zip(wire.elements, longest[name], strict=True)
+        if element[0] != element[1]
+    )
 
 
 def ebops(graph: Graph, node: Node) -> int:
@@ -134,14 +167,13 @@ def _spread(widths: np.ndarray) -> list[float]:
 
 def _logic(modules: list[Module]) -> dict[str, int]:
     """Of all instances together; a module counts as often as it is used."""
-    keys = ("adders", "adder_bits", "registers", "lut_estimate")
-    result = dict.fromkeys(keys, 0) | {"latency": modules[0].latency()}
+    result = dict.fromkeys(LOGIC, 0) | {"latency": modules[0].latency()}
     known: dict[str, tuple[int, ...]] = {}
     for module in modules:
         if module.name not in known:
             adders = [n.type.width for n in module.nodes if n.op in ("add", "sub", "add3", "neg")]
             registers = sum(n.type.width for n in module.nodes if n.op == "register")
             known[module.name] = len(adders), sum(adders), registers, lut_estimate(module)
-        for key, value in zip(keys, known[module.name], strict=True):
+        for key, value in zip(LOGIC, known[module.name], strict=True):
             result[key] += value
     return result
