@@ -37,6 +37,7 @@ PARAMS = {
     "lookup": [()],
     "table": [()],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 13), (0, 0, 2), (4, 1, 3), (0, 1, 1), (12, 1, 2), (-3, 0, 14)],
+    "extend": [(-300, 300)],
 }
 ELSEWHERE = {"input", "const", "register", "add3"}
 """Ports and literals are in every case here; registers in every pipeline of the other tests, and

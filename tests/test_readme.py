@@ -41,6 +41,11 @@ NOTES = {
     "QSoftmax": "exp and 1/sum as tables; with or without the max subtracted; any axes; a constant mask",
     "QActivation": "a quantizer, and `relu`, `relu6`, `hard_tanh`, `leaky_relu` or `hard_sigmoid`",
     "QPReLU": "learned slopes of 0 to 1, quantised, with types of their own",
+    **dict.fromkeys(
+        ["QSimpleRNN", "QGRU", "QLSTM"],
+        "unrolled, states quantised; all time steps but the first share one module; no masks, no `initial_state`",
+    ),
+    "Bidirectional": "around `QSimpleRNN`, `QGRU` or `QLSTM`; every `merge_mode`; no `return_state`",
     "ReLU": "`max_value` or `negative_slope` of few bits, such as 6 or 0.25; no `threshold`",
     "LeakyReLU": "slopes from 0 to 1 that are exact in 16 bits, such as 0.25",
     "PReLU": "slopes from 0 to 1 that are exact in 16 bits, such as 0.25",

@@ -18,6 +18,8 @@ from hgq.frontend.softmax import softmax
 from hgq.ir.check import check
 from hgq.ir.graph import Graph
 from hgq.layers import (
+    QGRU,
+    QLSTM,
     QActivation,
     QAveragePooling1D,
     QAveragePooling2D,
@@ -42,11 +44,11 @@ from hgq.layers import (
     QLSTM,
     QSeparableConv1D,
     QSeparableConv2D,
-    QSoftmax,
     QSimpleRNN,
+    QSoftmax,
 )
 
-HANDLERS: dict[type, Callable[..., Value]] = {
+HANDLERS: dict[type, Callable[..., Value | list[Value]]] = {
     QDense: dense,
     QDenseBatchNorm: dense,
     QConv1D: conv.conv,
@@ -111,7 +113,7 @@ HANDLERS: dict[type, Callable[..., Value]] = {
     keras.layers.SpatialDropout1D: structure.identity,
     keras.layers.ActivityRegularization: structure.identity,
 }
-"""Exact class -> ``handler(context, layer, *values read) -> value made``. A subclass may compute something else."""
+"""Exact class -> ``handler(context, layer, *values read) -> value or values made``. A subclass may be anything else."""
 
 SEVERAL = {
     keras.layers.Add,

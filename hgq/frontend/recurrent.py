@@ -5,7 +5,7 @@ All steps but the first read states of the same types and ranges (`whole`), so t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,20 +25,7 @@ Constant = tuple[np.ndarray, FixedArray]
 
 def recurrent(context: Context, layer: Recurrent, x: Value) -> Value | list[Value]:
     """QSimpleRNN, QGRU and QLSTM: the output and, with return_state, the last states."""
-    origin = context.origin
-    context.origin = f"{origin}/in"  # not that of the layer, whose module may follow the steps
-    x = context.quantize("x", x, layer.input_quantizer)
-    constants = {name: (mantissas(values, types), types) for name, (values, types) in layer.constants().items()}
-    step = STEPS[type(layer)]
-    states: list[Tensor | None] = [None] * layer.state_count
-    outputs = []
-    for number in range(layer.steps):
-        context.origin = step_origin(origin, number)
-        time = layer.steps - 1 - number if layer.go_backwards else number
-        states = step(context, _Cell(context, layer, x, time, constants), states)
-        outputs.append(states[0])
-    context.origin = origin
-    y = _stacked(context, outputs) if layer.return_sequences else outputs[-1]
+    y, states = _walk(context, layer, x)
     return [y, *states] if layer.return_state else y
 
 
@@ -53,7 +40,7 @@ def bidirectional(context: Context, layer: Any, x: Value) -> Value | list[Value]
                 f"it holds a {type(inner).__name__}, supported are QSimpleRNN, QGRU and QLSTM", "use one of them"
             )
         context.origin = f"{origin}/{inner.name}"
-        results.append(recurrent(context, inner, x))
+        results.append(_walk(context, inner, x)[0])
     context.origin = origin
     forward, backward = results
     if layer.return_sequences:
@@ -67,6 +54,25 @@ def bidirectional(context: Context, layer: Any, x: Value) -> Value | list[Value]
         return merge.product(context, forward, backward)
     y = merge.between(context, "add", forward, backward)
     return merge.halved(context, y, 2) if layer.merge_mode == "ave" else y
+
+
+def _walk(context: Context, layer: Recurrent, x: Value) -> tuple[Value, Sequence[Tensor]]:
+    """The output and the last states."""
+    origin = context.origin
+    context.origin = f"{origin}/in"  # not that of the layer, whose module may follow the steps
+    x = context.quantize("x", x, layer.input_quantizer)
+    constants = {name: (mantissas(values, types), types) for name, (values, types) in layer.constants().items()}
+    step = STEPS[type(layer)]
+    states: Sequence[Tensor | None] = [None] * layer.state_count
+    outputs = []
+    made: list[Tensor] = []
+    for number in range(layer.steps):
+        context.origin = step_origin(origin, number)
+        time = layer.steps - 1 - number if layer.go_backwards else number
+        states = made = step(context, _Cell(context, layer, x, time, constants), states)
+        outputs.append(made[0])
+    context.origin = origin
+    return _stacked(context, outputs) if layer.return_sequences else outputs[-1], made
 
 
 class _Cell:
@@ -110,13 +116,13 @@ class _Cell:
         return self.context.quantize(suffix, x, quantizer, whole=True)
 
 
-def _simple(context: Context, cell: _Cell, states: list[Tensor | None]) -> list[Tensor]:
+def _simple(context: Context, cell: _Cell, states: Sequence[Tensor | None]) -> list[Tensor]:
     layer, c = cell.layer, cell.constants
     y = cell.linear("sum", states[0], c["kernel"], c["recurrent"], c.get("bias"))
     return [cell.state("state", cell.activation(layer.activation, "candidate", y), layer.state_quantizer)]
 
 
-def _gru(context: Context, cell: _Cell, states: list[Tensor | None]) -> list[Tensor]:
+def _gru(context: Context, cell: _Cell, states: Sequence[Tensor | None]) -> list[Tensor]:
     (h,), layer, c = states, cell.layer, cell.constants
     n = layer.units
     kernel, recurrent, bias = c["kernel"], c["recurrent"], c.get("bias")
@@ -127,21 +133,23 @@ def _gru(context: Context, cell: _Cell, states: list[Tensor | None]) -> list[Ten
         gates = cell.activation(layer.recurrent_activation, "gates", cell.columns(y, 0, 1))
         z, r = cell.columns(gates, 0), cell.columns(gates, 1)
         inner = context.quantize("inner", cell.columns(y, 3), layer.reset_quantizer)
-        total = context.add("reset_sum", "add", cell.columns(y, 2), context.add("reset", "mul", r, inner))
+        total: Value = context.add("reset_sum", "add", cell.columns(y, 2), context.add("reset", "mul", r, inner))
     else:
         first, last = (0, 2 * n), (2 * n, 3 * n)
         y = cell.linear("sum", h, _part(kernel, *first), _part(recurrent, *first), bias and _part(bias, *first))
         gates = cell.activation(layer.recurrent_activation, "gates", y)
         z, r = cell.columns(gates, 0), cell.columns(gates, 1)
-        inner = h and context.quantize("inner", context.add("reset", "mul", r, h), layer.reset_quantizer)
-        total = cell.linear("reset_sum", inner, _part(kernel, *last), _part(recurrent, *last), bias and _part(bias, *last))
+        held: Tensor | None = h and context.quantize("inner", context.add("reset", "mul", r, h), layer.reset_quantizer)
+        total = cell.linear(
+            "reset_sum", held, _part(kernel, *last), _part(recurrent, *last), bias and _part(bias, *last)
+        )
     candidate = cell.activation(layer.activation, "candidate", total)
-    before = h or context.take(np.full(n, -1), candidate)
+    before: Value = h or context.take(np.full(n, -1), candidate)
     change = context.add("change", "mul", z, context.add("difference", "sub", before, candidate))
     return [cell.state("state", context.add("next", "add", candidate, change), layer.state_quantizer)]
 
 
-def _lstm(context: Context, cell: _Cell, states: list[Tensor | None]) -> list[Tensor]:
+def _lstm(context: Context, cell: _Cell, states: Sequence[Tensor | None]) -> list[Tensor]:
     (h, carry), layer, c = states, cell.layer, cell.constants
     y = cell.linear("sum", h, c["kernel"], c["recurrent"], c.get("bias"))
     gates = cell.activation(layer.recurrent_activation, "gates", cell.columns(y, 0, 1, 3))
@@ -154,7 +162,7 @@ def _lstm(context: Context, cell: _Cell, states: list[Tensor | None]) -> list[Te
     return [cell.state("state", context.add("product", "mul", o, shown), layer.state_quantizer), carry]
 
 
-STEPS: dict[type, Callable[[Context, _Cell, list[Tensor | None]], list[Tensor]]] = {
+STEPS: dict[type, Callable[[Context, _Cell, Sequence[Tensor | None]], list[Tensor]]] = {
     QSimpleRNN: _simple,
     QGRU: _gru,
     QLSTM: _lstm,

@@ -17,6 +17,8 @@ from hgq.layers.simple_rnn import QSimpleRNN
 from hgq.layers.softmax import QSoftmax
 
 __all__ = [
+    "QGRU",
+    "QLSTM",
     "QActivation",
     "QAveragePooling1D",
     "QAveragePooling2D",
@@ -32,10 +34,8 @@ __all__ = [
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
     "QFunction",
-    "QGRU",
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
-    "QLSTM",
     "QLayer",
     "QLayerNormalization",
     "QPReLU",

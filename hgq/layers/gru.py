@@ -53,10 +53,8 @@ class QGRU(Recurrent):
         super().__init__(units, **kwargs)
         self.reset_after = bool(reset_after)
         self.recurrent_activation = self._part("recurrent_activation", recurrent_activation)
-        self.state_quantizer = self._quantizer("state_quantizer", state_quantizer, _state_default)
-        self.reset_quantizer = self._quantizer("reset_quantizer", reset_quantizer, channel_quantizer)
-        for name in self._inner_quantizers():
-            self._needs(name)
+        self.state_quantizer = self._required("state_quantizer", state_quantizer, _state_default)
+        self.reset_quantizer = self._required("reset_quantizer", reset_quantizer, channel_quantizer)
 
     def _step(self, x: Tensor, states: list[Tensor], constants: dict[str, Tensor], apply: Apply) -> list[Tensor]:
         (h,), gates, recurrent = states, 2 * self.units, constants["recurrent"]
@@ -75,9 +73,9 @@ class QGRU(Recurrent):
         per_state = ops.split(self._bits_of("recurrent_quantizer", self.recurrent_kernel.shape, sign=False), 3, axis=1)
         h, c, inner = (
             self._wide(q, self.units)
-            for q in (self.state_quantizer, self.activation.output_quantizer, self.reset_quantizer)
+            for q in (self.state_quantizer, self._output_of(self.activation), self.reset_quantizer)
         )
-        z, r = ops.split(self._wide(self.recurrent_activation.output_quantizer, 2 * self.units), 2)
+        z, r = ops.split(self._wide(self._output_of(self.recurrent_activation), 2 * self.units), 2)
         later = self.steps - 1
         total = later * ops.sum(h * ops.sum(per_state[0] + per_state[1], axis=1))
         total = total + later * ops.sum((h if self.reset_after else inner) * ops.sum(per_state[2], axis=1))
@@ -87,9 +85,9 @@ class QGRU(Recurrent):
     def _exact_products(self, recurrent: np.ndarray) -> int:
         shape, later = (self.units,), self.steps - 1
         h, c, inner = (
-            q.types(shape) for q in (self.state_quantizer, self.activation.output_quantizer, self.reset_quantizer)
+            q.types(shape) for q in (self.state_quantizer, self._output_of(self.activation), self.reset_quantizer)
         )
-        z, r = np.split(self.recurrent_activation.output_quantizer.types((2 * self.units,)).width, 2)
+        z, r = np.split(self._output_of(self.recurrent_activation).types((2 * self.units,)).width, 2)
         gates, candidate = recurrent[:, : 2 * self.units], recurrent[:, 2 * self.units :]
         total = later * matmul_ebops(gates, h.width)
         total += later * matmul_ebops(candidate, h.width if self.reset_after else inner.width)

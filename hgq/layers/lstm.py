@@ -52,14 +52,8 @@ class QLSTM(Recurrent):
         self.unit_forget_bias = bool(unit_forget_bias)
         self.recurrent_activation = self._part("recurrent_activation", recurrent_activation)
         self.carry_activation = self._part("carry_activation", carry_activation or self.activation)
-        self.state_quantizer = self._quantizer("state_quantizer", state_quantizer, _state_default)
-        self.carry_quantizer = self._quantizer("carry_quantizer", carry_quantizer, _state_default)
-        for name in self._inner_quantizers():
-            self._needs(name)
-
-    @property
-    def state_quantizers(self) -> list[Quantizer]:
-        return [self.state_quantizer, self.carry_quantizer]
+        self.state_quantizer = self._required("state_quantizer", state_quantizer, _state_default)
+        self.carry_quantizer = self._required("carry_quantizer", carry_quantizer, _state_default)
 
     def _step(self, x: Tensor, states: list[Tensor], constants: dict[str, Tensor], apply: Apply) -> list[Tensor]:
         h, c = states
@@ -79,18 +73,18 @@ class QLSTM(Recurrent):
 
     def _widths(self) -> list[Quantizer]:
         """Quantizers of the state, the carry, the candidate and the carry after its activation."""
-        outputs = [part.output_quantizer for part in (self.activation, self.carry_activation)]
-        return [self.state_quantizer, self.carry_quantizer, *outputs]
+        parts = (self.activation, self.carry_activation)
+        return [self.state_quantizer, self.carry_quantizer, *(self._output_of(part) for part in parts)]
 
     def _products(self) -> Tensor:
         per_state = ops.sum(self._bits_of("recurrent_quantizer", self.recurrent_kernel.shape, sign=False), axis=1)
         h, c, g, y = (self._wide(q, self.units) for q in self._widths())
-        i, f, o = ops.split(self._wide(self.recurrent_activation.output_quantizer, 3 * self.units), 3)
+        i, f, o = ops.split(self._wide(self._output_of(self.recurrent_activation), 3 * self.units), 3)
         return (self.steps - 1) * ops.sum(h * per_state + f * c) + self.steps * ops.sum(i * g + o * y)
 
     def _exact_products(self, recurrent: np.ndarray) -> int:
         h, c, g, y = (q.types((self.units,)).width for q in self._widths())
-        i, f, o = np.split(self.recurrent_activation.output_quantizer.types((3 * self.units,)).width, 3)
+        i, f, o = np.split(self._output_of(self.recurrent_activation).types((3 * self.units,)).width, 3)
         later = matmul_ebops(recurrent, h) + product_ebops(f, c)
         return (self.steps - 1) * later + self.steps * (product_ebops(i, g) + product_ebops(o, y))
 

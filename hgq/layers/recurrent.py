@@ -67,6 +67,7 @@ class Recurrent(QLayer):
     blocks: ClassVar[int]
     """Blocks of `units` columns in both kernels."""
     state_count: ClassVar[int] = 1
+    takes_activation = False
     _activation_default = staticmethod(channel_quantizer)
 
     def __init__(
@@ -96,11 +97,11 @@ class Recurrent(QLayer):
         if not isinstance(units, int | np.integer) or units < 1:
             raise ValueError(f"{self}: units={units!r}; it must be a whole number above 0")
         self.units, self.use_bias = int(units), bool(use_bias)
-        self.kernel_quantizer = self._quantizer("kernel_quantizer", kernel_quantizer, weight_quantizer)
-        self.recurrent_quantizer = self._quantizer("recurrent_quantizer", recurrent_quantizer, weight_quantizer)
-        self.bias_quantizer = self._quantizer("bias_quantizer", bias_quantizer if use_bias else None, _bias_default)
-        for name in ("input_quantizer", "kernel_quantizer", "recurrent_quantizer", "bias_quantizer")[: 3 + use_bias]:
-            self._needs(name)
+        self._required("input_quantizer", input_quantizer, channel_quantizer)
+        self.kernel_quantizer = self._required("kernel_quantizer", kernel_quantizer, weight_quantizer)
+        self.recurrent_quantizer = self._required("recurrent_quantizer", recurrent_quantizer, weight_quantizer)
+        if use_bias:
+            self.bias_quantizer = self._required("bias_quantizer", bias_quantizer, _bias_default)
         self.activation = self._part("activation", activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
@@ -129,11 +130,6 @@ class Recurrent(QLayer):
     def _exact_products(self, recurrent: np.ndarray) -> int:
         """As `_products`, exact; `recurrent` are the mantissas of the recurrent kernel."""
 
-    @property
-    def state_quantizers(self) -> list[Quantizer]:
-        """The quantizer of each state, the layer's output first."""
-        return [self.state_quantizer]
-
     def _parts(self) -> dict[str, QFunction | QActivation]:
         """The activations by the name of their argument."""
         return {"activation": self.activation}
@@ -156,7 +152,8 @@ class Recurrent(QLayer):
                 f"{self}: its input has shape {tuple(input_shape)}; it takes (batch, steps, features), and hardware "
                 "needs both sizes. Fix: give the model a fully known input shape."
             )
-        _, self.steps, features = input_shape
+        self.steps: int = input_shape[1]  # type: ignore[assignment]
+        features = input_shape[2]
         columns = self.blocks * self.units
         self.kernel = self.add_weight((features, columns), self.kernel_initializer, name="kernel")
         self.recurrent_kernel = self.add_weight(
@@ -185,8 +182,12 @@ class Recurrent(QLayer):
         if isinstance(given, dict):
             given = keras.saving.deserialize_keras_object(given)
         if isinstance(given, QFunction | QActivation):
-            if isinstance(given, QActivation) and given.output_quantizer is None:
+            if given.output_quantizer is None:
                 raise ValueError(f"{self}: {argument}={given} has no output_quantizer. Fix: give it one.")
+            if isinstance(given, QActivation) and given.slope() is not None:
+                raise ValueError(
+                    f"{self}: {argument}={given} multiplies by a slope. Fix: use QFunction({given.activation_name!r})."
+                )
             return type(given).from_config(given.get_config() | {"name": name, "dtype": self.dtype_policy})
         if given is None or (isinstance(given, str) and given in ACTIVATIONS):
             plain = {"input_quantizer": None, "output_quantizer": state_quantizer()}
@@ -196,12 +197,20 @@ class Recurrent(QLayer):
         except (ValueError, TypeError) as wrong:
             raise type(wrong)(f"{self}: {argument}={given!r}: {wrong}; or relu, linear, a QFunction") from None
 
-    def _needs(self, name: str) -> None:
-        if getattr(self, name) is None:
+    def _output_of(self, part: QFunction | QActivation) -> Quantizer:
+        """The quantizer behind an activation; `_part` has seen to it that there is one."""
+        assert part.output_quantizer is not None
+        return part.output_quantizer
+
+    def _required(self, argument: str, given: Any, default: Callable[[], Quantizer]) -> Quantizer:
+        """The layer's own copy of a quantizer that must be there."""
+        quantizer = self._quantizer(argument, given, default)
+        if quantizer is None:
             raise ValueError(
-                f"{self}: {name}=None, but everything that enters the layer's arithmetic must be quantised. "
+                f"{self}: {argument}=None, but everything that enters the layer's arithmetic must be quantised. "
                 'Fix: leave the argument out or pass "default".'
             )
+        return quantizer
 
     # --- computing --------------------------------------------------------------------------------------------------
 
@@ -312,9 +321,7 @@ class Recurrent(QLayer):
     # --- what is inside ---------------------------------------------------------------------------------------------
 
     def tables(self) -> dict[str, Table]:
-        return {
-            f"{name}.{key}": table for name, part in self._parts().items() for key, table in part.tables().items()
-        }
+        return {f"{name}.{key}": table for name, part in self._parts().items() for key, table in part.tables().items()}
 
     def quantizers(self) -> dict[str, Quantizer]:
         inner = {f"{n}.{key}": q for n, part in self._parts().items() for key, q in part.quantizers().items()}
@@ -326,7 +333,7 @@ class Recurrent(QLayer):
             "recurrent_quantizer": tuple(self.recurrent_kernel.shape),
             "bias_quantizer": (self._bias_blocks() * self.units,),
         }
-        shapes |= {name: (self.units,) for name in self._inner_quantizers()}
+        shapes |= dict.fromkeys(self._inner_quantizers(), (self.units,))
         for name, part in self._parts().items():
             shapes |= {f"{name}.{key}": shape for key, shape in part.quantized_shapes().items()}
         return super().quantized_shapes() | {n: shape for n, shape in shapes.items() if n in self.quantizers()}

@@ -23,7 +23,7 @@ class QSimpleRNN(Recurrent):
 
     @property
     def state_quantizer(self) -> Quantizer:
-        return self.activation.output_quantizer
+        return self._output_of(self.activation)
 
     def _step(self, x: Tensor, states: list[Tensor], constants: dict[str, Tensor], apply: Apply) -> list[Tensor]:
         return [apply(self.activation, x + ops.matmul(states[0], constants["recurrent"]))]

@@ -143,12 +143,14 @@ def _tiles(
 
 
 def _port_names(wires: dict[str, str], inputs: list[str], outputs: list[str], shared: bool) -> dict[str, str]:
-    """Ports are called as the wires at them, but in a module for several time steps as what all these have in common."""
+    """Ports are called as the wires at them, or, in a module for several time steps, as what these have in common."""
     if not shared:
         return {tensor: wires[tensor] for tensor in (*inputs, *outputs)}
     ends = {tensor: f"in_{tensor.split('.')[-1]}" for tensor in inputs}
     ends |= {tensor: f"out_{tensor.split('.')[-1]}" for tensor in outputs}
-    counted = {tensor: f"{end}{list(ends.values())[:n].count(end) or ''}" for n, (tensor, end) in enumerate(ends.items())}
+    counted = {
+        tensor: f"{end}{list(ends.values())[:n].count(end) or ''}" for n, (tensor, end) in enumerate(ends.items())
+    }
     names = identifiers(counted.values())
     return {tensor: names[end] for tensor, end in counted.items()}
 

@@ -65,7 +65,7 @@ class DelayModel:
                 if hi & (hi + 1) == 0 and lo in (0, -hi - 1):
                     return 2 * self.lut  # whether the bits cut off agree, then a selection
                 return self.lut + self._compare(module.nodes[node.args[0]].type.width)
-            case "input" | "const" | "keep" | "concat" | "register":
+            case "input" | "const" | "keep" | "concat" | "extend" | "register":
                 return 0.0
         raise IRError(f"the delay model has no rule for the op {node.op!r}")
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from hgq.netlist.design import Design, Instance
 from hgq.netlist.module import Module, Node
+from hgq.passes.repeated import Fixed, fixed, repeated
 
 Delay = Callable[[Module, Node], float]
 START, END = -1, -2
@@ -25,22 +27,27 @@ class Flat:
     after: what it comes after, in the same cycle or a later one, without reading it. same: the node in whose cycle it
         is, or itself.
     nets: (driver, bits, readers): between driver and the last of the readers, `bits` registers stand in each cycle.
+    lag: how many cycles after that of `same`.
     start, end: of each layer, the node that stands for it. place: of each module, its nodes; -1 for constants.
-    label: origin, width and op of a node, for messages.
+    fixed: the schedules of modules that follow themselves; their nodes have no place.
     """
 
     delay: list[float] = field(default_factory=list)
     args: list[tuple[int, ...]] = field(default_factory=list)
     after: list[tuple[int, ...]] = field(default_factory=list)
     same: list[int] = field(default_factory=list)
+    lag: list[int] = field(default_factory=list)
     nets: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
     start: list[int] = field(default_factory=list)
     end: list[int] = field(default_factory=list)
     place: dict[str, list[int]] = field(default_factory=dict)
-    label: dict[int, Node] = field(default_factory=dict)
+    fixed: dict[str, Fixed] = field(default_factory=dict)
 
-    def add(self, delay: float = 0.0, args: tuple[int, ...] = (), after: tuple[int, ...] = (), same: int = -1) -> int:
+    def add(
+        self, delay: float = 0.0, args: tuple[int, ...] = (), after: tuple[int, ...] = (), same: int = -1, lag: int = 0
+    ) -> int:
         """A new node; `same` is itself by default."""
+        self.lag.append(lag)
         self.delay.append(delay)
         self.args.append(args)
         self.after.append(after)
@@ -48,22 +55,54 @@ class Flat:
         return len(self.delay) - 1
 
 
-def flatten(design: Design, delay: Delay) -> Flat:
-    """The graph of a combinational design under a delay model."""
-    flat = Flat()
+def flatten(design: Design, delay: Delay, budget: float = inf) -> Flat:
+    """The graph of a combinational design under a delay model, for cycles that hold `budget` ns of logic."""
+    flat = Flat(fixed={name: fixed(design, name, delay, budget) for name in sorted(repeated(design))})
     made: dict[str, list[int]] = {
         name: [START if lo != hi else -1 for lo, hi, _ in design.wires[name].elements] for name in design.inputs
     }
     maker: dict[str, int] = {}
     readers: dict[str, list[int]] = {name: [] for name in design.wires}
     for layer in design.layers():
-        _layer(design, flat, layer, made, maker, readers, delay)
+        if layer[0].module in flat.fixed:
+            _fixed_layer(design, flat, layer[0], made, maker, readers, budget)
+        else:
+            _layer(design, flat, layer, made, maker, readers, delay)
     for name in design.outputs:
         readers[name].append(END)
     for name, found in readers.items():
         if found and design.wires[name].width:
             flat.nets.append((maker.get(name, START), design.wires[name].width, tuple(dict.fromkeys(found))))
     return flat
+
+
+def _fixed_layer(
+    design: Design,
+    flat: Flat,
+    one: Instance,
+    made: dict[str, list[int]],
+    maker: dict[str, int],
+    readers: dict[str, list[int]],
+    budget: float,
+) -> None:
+    """Adds a module whose schedule is fixed: gates that everything must have passed in time, and its outputs."""
+    module, plan = design.modules[one.module], flat.fixed[one.module]
+    gates = []
+    for (name, part), latest in zip(one.input_elements(), plan.arrival, strict=True):
+        sources = {made[name][i] for i in (range(len(made[name])) if part is None else part)} - {-1}
+        gates.append(flat.add(budget - latest, tuple(sorted(sources))))
+    start = flat.add(after=(*gates, *dict.fromkeys(maker[name] for name in one.inputs if name in maker)))
+    flat.start.append(start)
+    for name in one.inputs:
+        readers[name].append(start)
+    end = flat.add(same=start, lag=plan.cycles)
+    flat.end.append(end)
+    ports = zip(module.outputs, one.output_elements(), plan.leaving, strict=True)
+    for port, (name, part), times in ports:
+        elements = made.setdefault(name, [-1] * len(design.wires[name].elements))
+        maker[name] = end
+        for i, ref, time in zip(range(len(elements)) if part is None else part, port.refs, times, strict=True):
+            elements[i] = -1 if module.nodes[ref].constant else flat.add(time, same=start, lag=plan.cycles)
 
 
 def _layer(
@@ -108,7 +147,6 @@ def _layer(
                 operands = tuple(dict.fromkeys(place[arg] for arg in node.args if place[arg] >= 0))
                 # What reads only constants, as a sum that nobody folded, still belongs to its layer.
                 place[i] = flat.add(delay(module, node), operands, () if operands else (start,))
-                flat.label[place[i]] = node
         leaving = [place[ref] for port in module.outputs for ref in port.refs if place[ref] >= 0]
         outputs += leaving
         inner.append((name, uses[name], leaving))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from hgq.errors import ConversionError
 from hgq.netlist.delays import DEFAULT, DelayModel
 from hgq.netlist.design import Design
-from hgq.netlist.module import Module, rebuild
+from hgq.netlist.module import Module, Node, rebuild
 from hgq.passes.flat import Flat, flatten
 from hgq.passes.schedule import earliest, fewest_registers
 
@@ -36,9 +37,9 @@ def insert_registers(
     Raises:
         ConversionError: a single op takes longer than the period, or `latency` is too short for it.
     """
-    flat = flatten(design, model.delay)
     budget = clock_ns - model.register
-    _refuse_slow_ops(flat, budget, clock_ns, model)
+    _refuse_slow_ops(design, budget, clock_ns, model)
+    flat = flatten(design, model.delay, budget)
     first = int(register_inputs)
     cycle, _ = earliest(flat, budget, first)
     last = max(cycle, default=first)
@@ -69,15 +70,16 @@ def shortest_clock(
     Raises:
         ConversionError: no period is short, or long, enough; says which numbers of cycles are possible.
     """
-    flat = flatten(design, model.delay)
+    delays = [model.delay(*node) for node in _logic(design)]
     ports = int(register_inputs) + int(register_outputs)
 
     def cycles(ps: int) -> int:
-        return max(earliest(flat, ps / 1000 - model.register, 0)[0], default=0) + ports
+        budget = ps / 1000 - model.register
+        return max(earliest(flatten(design, model.delay, budget), budget, 0)[0], default=0) + ports
 
     # Nothing is faster than its slowest op, and nothing slower than all ops in a row.
-    low = _picoseconds(max(flat.delay, default=0.0) + model.register)
-    high = max(_picoseconds(sum(flat.delay) + model.register), low)
+    low = _picoseconds(max(delays, default=0.0) + model.register)
+    high = max(_picoseconds(sum(delays) + model.register), low)
     most = cycles(low)
     if not ports <= latency <= most:
         raise ConversionError(
@@ -104,11 +106,19 @@ def _picoseconds(ns: float) -> int:
     return -int(-ns * 1000 // 1)
 
 
-def _refuse_slow_ops(flat: Flat, budget: float, clock_ns: float, model: DelayModel) -> None:
-    slowest = max(flat.label, key=lambda v: flat.delay[v], default=None)
-    if slowest is None or flat.delay[slowest] <= budget:
+def _logic(design: Design) -> Iterator[tuple[Module, Node]]:
+    """The nodes of every instance that take time."""
+    for one in design.instances:
+        module = design.modules[one.module]
+        yield from ((module, node) for node in module.nodes if not node.constant and node.op != "input")
+
+
+def _refuse_slow_ops(design: Design, budget: float, clock_ns: float, model: DelayModel) -> None:
+    takes, node = max(
+        ((model.delay(m, n), n) for m, n in _logic(design)), key=lambda pair: pair[0], default=(0.0, None)
+    )
+    if node is None or takes <= budget:
         return
-    node, takes = flat.label[slowest], flat.delay[slowest]
     raise ConversionError(
         [
             f"  - {node.origin}: a {node.type.width}-bit {node.op} takes {takes:.2f} ns by the delay model of "
@@ -134,6 +144,9 @@ def _pipelined(
     for layer, start, end in zip(design.layers(), flat.start, flat.end, strict=True):
         begin, done = cycle[start], cycle[end]
         for name in dict.fromkeys(one.module for one in layer):
+            if name in flat.fixed:
+                modules[name] = _with_registers(design.modules[name], flat.fixed[name].cycle, done - begin)
+                continue
             # Constants are there at any time.
             cycles = [cycle[v] - begin if v >= 0 else 0 for v in flat.place[name]]
             modules[name] = _with_registers(design.modules[name], cycles, done - begin)

@@ -28,7 +28,7 @@ def earliest(flat: Flat, budget: float, first: int) -> tuple[list[int], float]:
     """
     cycle, time, worst = [first] * len(flat.delay), [0.0] * len(flat.delay), 0.0
     for v, takes in enumerate(flat.delay):
-        here = cycle[flat.same[v]] if flat.same[v] != v else first
+        here = cycle[flat.same[v]] + flat.lag[v] if flat.same[v] != v else first
         for p in flat.args[v]:
             here = max(here, cycle[p])
         for p in flat.after[v]:
@@ -58,7 +58,8 @@ def fewest_registers(flat: Flat, cycle: list[int], budget: float, first: int, la
         cycle: the earliest schedule.
     """
     order = [(p, v, 0) for v in range(len(cycle)) for p in {*flat.args[v], *flat.after[v]}]
-    order += [pair for v, s in enumerate(flat.same) if s != v for pair in ((s, v, 0), (v, s, 0))]
+    lags = zip(flat.same, flat.lag, strict=True)
+    order += [pair for v, (s, lag) in enumerate(lags) if s != v for pair in ((s, v, lag), (v, s, -lag))]
     order += [(u, v, 1) for u, v in apart(flat, budget)]
     tails, heads, least = np.array(order, np.int64).reshape(-1, 3).T
     now = np.array([*cycle, first, last], np.int64)  # END is -2 and START -1, so that they index the last two ...

@@ -89,7 +89,7 @@ class Quantizer(keras.layers.Layer):
     def quantized(self, x: Tensor, training: bool) -> Tensor:
         """The quantised value of `x`; changes nothing, so that the loop over a sequence may hold it."""
 
-    def observe(self, x: Tensor, training: bool) -> None:  # noqa: B027 (nothing to do where no range is tracked)
+    def observe(self, x: Tensor, training: bool) -> None:
         """What `apply` does beside: tracks the range of `x`, lets an observer count. `x` may have axes after batch."""
 
     @abstractmethod

@@ -90,7 +90,9 @@ MORE: dict[str, Call] = {
     "two layers": lambda x: q.QDense(2)(q.QLSTM(3)(q.QGRU(3, return_sequences=True)(x))),
     "sum of both": lambda x: keras.layers.Bidirectional(q.QLSTM(2), merge_mode="sum")(x),
     "average of both": lambda x: keras.layers.Bidirectional(
-        q.QSimpleRNN(2, return_sequences=True), merge_mode="ave", backward_layer=q.QSimpleRNN(2, go_backwards=True, return_sequences=True, activation="sigmoid")
+        q.QSimpleRNN(2, return_sequences=True),
+        merge_mode="ave",
+        backward_layer=q.QSimpleRNN(2, go_backwards=True, return_sequences=True, activation="sigmoid"),
     )(x),
     "product of both": lambda x: keras.layers.Bidirectional(q.QGRU(2, return_sequences=True), merge_mode="mul")(x),
     "both apart": lambda x: keras.layers.Bidirectional(q.QGRU(2), merge_mode=None)(x),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +14,10 @@ from hgq.frontend import read_model
 from hgq.frontend.predict import keras_engine
 from hgq.ir import Graph, evaluate, parse
 from hgq.lower import lower
-from hgq.netlist.delays import REGISTER_NS, delay
+from hgq.netlist.delays import DEFAULT
 from hgq.netlist.design import Design
 from hgq.netlist.evaluate import evaluate_design
+from hgq.netlist.timing import critical_path
 from hgq.passes import insert_registers, optimise
 from hgq.report.layers import ebops, layer_rows
 from hgq.resource import model_ebops
@@ -51,33 +51,10 @@ def test_a_model_is_what_its_graph_and_its_netlist_compute(name: str) -> None:
     float64 = not float32_certificate(graph).exact32
     engines = {"Keras": keras_engine(model, graph, float64=float64), "netlist": netlist(graph, design)}
     verify_engines(graph, inputs, engines)
-    in_time(design)
+    assert critical_path(design, DEFAULT).ns <= CLOCK_NS + 1e-6
     assert str(parse(str(graph))) == str(graph)
     if name != "product of both":  # Keras' own products have no price in training
         assert sum(ebops(graph, node) for node in graph) == model_ebops(model)
-
-
-def in_time(design: Design) -> None:
-    """At every instance, operands meet in the right cycle, and no way between registers is longer than the period."""
-    there = {name: (int(design.register_inputs), [0.0] * len(design.wires[name].elements)) for name in design.inputs}
-    for one in design.instances:
-        module = design.modules[one.module]
-        starts = {there[name][0] + wait for name, wait in zip(one.inputs, one.delays, strict=True)}
-        assert len(starts) == 1, one
-        (start,) = starts
-        time = [0.0] * len(module.nodes)
-        ports = zip(module.inputs, one.input_elements(), one.delays, strict=True)
-        for port, (name, part), wait in ports:
-            for ref, element in zip(port.refs, range(len(port.refs)) if part is None else part, strict=True):
-                time[ref] = 0.0 if wait else there[name][1][element]
-        for i, node in enumerate(module.nodes):
-            if node.op not in ("input", "register") and not node.constant:
-                time[i] = max(time[arg] for arg in node.args) + delay(module, node)
-                assert time[i] <= CLOCK_NS - REGISTER_NS + 1e-9, (one.module, node)
-        for port, (name, part) in zip(module.outputs, one.output_elements(), strict=True):
-            ends = there.setdefault(name, (start + module.latency(), [0.0] * len(design.wires[name].elements)))[1]
-            for ref, element in zip(port.refs, range(len(ends)) if part is None else part, strict=True):
-                ends[element] = time[ref]
 
 
 def straight(cell: Any) -> Graph:
@@ -92,17 +69,8 @@ def test_all_time_steps_but_the_first_share_one_module(cell: Any) -> None:
     assert [one.module for one in design.instances] == ["top_cell_step0"] + ["top_cell_step1"] * 2
     (row,) = layer_rows(graph, design)
     assert row["layer"] == "cell" and row["modules"] == {"top_cell_step0": 1, "top_cell_step1": 2}
-    assert row["latency"] == design.latency - 2, "ports are registered"
+    assert row["latency"] <= design.latency - 2, "ports are registered, and states may wait for the next clock"
     assert row["ebops"] == sum(ebops(graph, node) for node in graph)
-
-
-def test_arrivals_that_do_not_settle_end_in_registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = straight(q.QGRU)
-    settled = insert_registers(optimise(lower(graph, "top")), CLOCK_NS)
-    monkeypatch.setattr(sys.modules["hgq.passes.insert_registers"], "ATTEMPTS", 0)
-    design = insert_registers(optimise(lower(graph, "top")), CLOCK_NS)
-    in_time(design)
-    assert design.latency > settled.latency
 
 
 def test_what_differs_at_one_time_step_gets_a_module_of_its_own() -> None:

@@ -26,6 +26,7 @@ PARAMS = {
     "lookup": [(-8, *(n * n % 23 - 9 for n in range(24)))],
     "table": [(2, 4, 3, *(n * n % 23 - 9 for n in range(128)))],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 9), (0, 0, 2), (4, 1, 3)],
+    "extend": [(-20, 20)],
     "register": [()],
 }
 MEANING = {
@@ -42,6 +43,7 @@ MEANING = {
     "lookup": lambda p, a: p[1 + a + 8],
     "table": lambda p, a, b: p[3 + a % 16 + 16 * (b % 8)],
     "keep": lambda p, a: wrap(int(a // 2 ** p[0]), bool(p[1]), p[2]),
+    "extend": lambda p, a: a,
     "register": lambda p, a: a,
 }
 

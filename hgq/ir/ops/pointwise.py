@@ -82,9 +82,7 @@ def _clip_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Arr
 
 
 INPUT = OpDef(("types", "rounding", "overflow"), _input_infer, _input_evaluate)
-QUANTIZE = OpDef(
-    ("types", "rounding", "overflow", "whole"), _quantize_infer, _quantize_evaluate, optional=("whole",)
-)
+QUANTIZE = OpDef(("types", "rounding", "overflow", "whole"), _quantize_infer, _quantize_evaluate, optional=("whole",))
 RELU = OpDef((), _relu_infer, _relu_evaluate)
 SCALE = OpDef(("power",), _scale_infer, _scale_evaluate)
 CLIP = OpDef(("low", "high"), _clip_infer, _clip_evaluate)
