@@ -40,8 +40,6 @@ from hgq.layers import (
     QLayerNormalization,
     QPReLU,
     QRMSNormalization,
-    QGRU,
-    QLSTM,
     QSeparableConv1D,
     QSeparableConv2D,
     QSimpleRNN,

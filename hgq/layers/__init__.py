@@ -8,8 +8,8 @@ from hgq.layers.conv import QConv1D, QConv1DBatchNorm, QConv1DTranspose, QConv2D
 from hgq.layers.dense import QDense
 from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableConv1D, QSeparableConv2D
 from hgq.layers.function import QFunction
-from hgq.layers.layer_norm import QLayerNormalization, QRMSNormalization
 from hgq.layers.gru import QGRU
+from hgq.layers.layer_norm import QLayerNormalization, QRMSNormalization
 from hgq.layers.lstm import QLSTM
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
