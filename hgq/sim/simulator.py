@@ -37,6 +37,9 @@ _RUNTIME = ("verilated.cpp", "verilated_vpi.cpp", "verilated_threads.cpp")
 _VERILATE = ("--cc", "--vpi", "--no-timing", "--prefix", "Vtop", "--x-assign", "unique", "--x-initial", "unique")
 # g++ takes minutes for one function of 10,000 statements (its combiner is quadratic), seconds for the same in pieces.
 _PIECES = ("--output-split-cfuncs", "400")
+# A module of many instances is compiled once only if nothing of its surroundings is moved into it: 9 MB of C++ instead
+# of 31 MB for two convolutions on 28 x 28 pixels.
+_SHARED = ("-fno-dfg", "-fno-gate")
 _QUIET = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 _COMPILE = ("-O1", "-std=gnu++17", "-pthread", "-w")
 _UNIT = 2_000_000  # characters of generated C++ that are worth a compilation of their own: about 4 s
@@ -263,8 +266,9 @@ def build(sources: Sequence[Path], top: str, *, folder: Path, progress: Progress
     """
     root, compiler = verilator_root(), cxx()
     texts = [Path(source).read_bytes() for source in sources]
+    flags = (*_VERILATE, *_PIECES, *(_SHARED if any(b"no_inline_module" in text for text in texts) else ()))
     bulk_cpp = folder / "bulk.cpp"
-    key = _digest(*_versions(compiler), top, *_VERILATE, *_PIECES, *_COMPILE, *texts, bulk_cpp.read_bytes())
+    key = _digest(*_versions(compiler), top, *flags, *_COMPILE, *texts, bulk_cpp.read_bytes())
     models = _writable(cache_folder() / "models")
     model = models / key
     executable = model / top  # the runner takes its name for that of the top module
@@ -274,7 +278,7 @@ def build(sources: Sequence[Path], top: str, *, folder: Path, progress: Progress
     archive = _runtime(root, compiler, progress)
     work = Path(tempfile.mkdtemp(prefix=f"{key[:8]}.", dir=models))
     start = time.monotonic()
-    _verilate(root, sources, top, work)
+    _verilate(root, sources, top, work, flags)
     progress(f"verilated {top} ({time.monotonic() - start:.1f} s)")
     start = time.monotonic()
     _compile(root, compiler, work, bulk_cpp, archive, top)
@@ -292,11 +296,11 @@ def build(sources: Sequence[Path], top: str, *, folder: Path, progress: Progress
     return executable
 
 
-def _verilate(root: Path, sources: Sequence[Path], top: str, work: Path) -> None:
+def _verilate(root: Path, sources: Sequence[Path], top: str, work: Path, flags: Sequence[str]) -> None:
     vlt = work / "ports.vlt"
     ports = (f'public_flat_rw -module "{top}" -var "{port}"' for port in _PORTS)
     vlt.write_text("\n".join(["`verilator_config", *ports, ""]))
-    command = [*verilator(root), *_VERILATE, *_PIECES, *_QUIET, "--Mdir", str(work), "--top-module", top, str(vlt)]
+    command = [*verilator(root), *flags, *_QUIET, "--Mdir", str(work), "--top-module", top, str(vlt)]
     execute(f"Verilator refuses the sources of '{top}'", [*command, *map(str, sources)], work / "build.log", root=root)
 
 

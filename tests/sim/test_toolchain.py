@@ -52,6 +52,36 @@ def test_lint_reports_each_finding_and_accepts_a_clean_design(tmp_path):
     assert "UNUSEDSIGNAL" in str(raised.value)
 
 
+KERNEL = """module kernel (
+  input wire [3:0] a,
+  output wire [4:0] y
+);
+  /* verilator no_inline_module */
+  assign y = {1'd0, a} + 5'd1;
+endmodule
+"""
+MANY = """module many(input [3:0] a, output [4:0] y, output [4:0] z);
+  kernel u0 (.a(a), .y(y));
+  kernel u1 (.a(a), .y(z));
+endmodule
+"""
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize(
+    "old,new,finding", [("5'd1", "6'd1", "WIDTHTRUNC.*kernel"), (".a(a), .y(z)", ".a(y), .y(z)", "WIDTHTRUNC.*many")]
+)
+def test_lint_looks_into_a_module_of_many_instances_and_at_what_is_wired_to_it(tmp_path, old, new, finding):
+    sources = [tmp_path / "kernel.v", tmp_path / "many.v"]
+    for source, text in zip(sources, (KERNEL, MANY), strict=True):
+        source.write_text(text)
+    toolchain.lint(sources, "many")
+    for source in sources:
+        source.write_text(source.read_text().replace(old, new))
+    with pytest.raises(VerificationError, match=f"(?s)1 finding.*{finding}"):
+        toolchain.lint(sources, "many")
+
+
 @pytest.mark.rtl
 def test_sources_that_are_no_verilog_make_a_tool_error_with_the_line(tmp_path):
     source = tmp_path / "broken.v"
