@@ -35,8 +35,8 @@ def layer_rows(graph: Graph, design: Design) -> list[dict[str, Any]]:
 
     inputs, weights: bits of each element as ``[least, mean, most]``, zero-bit elements included.
     nonzero, constants: how many weights are not 0, of how many.
-    adders: additions and subtractions, of two operands or of three, and negations. adder_bits: the widths of their
-        results together.
+    adders: additions and subtractions, of two operands or of three, negations and comparisons. adder_bits: the
+        widths of their results together.
     registers: flip-flops, in bits. latency: clock cycles. lut_estimate: LUTs, see hgq/netlist/cost.py.
     modules: the Verilog modules of the layer, and how often each is used.
     The time steps of a recurrent layer, one after the other, are one row.
@@ -171,7 +171,7 @@ def _logic(modules: list[Module]) -> dict[str, int]:
     known: dict[str, tuple[int, ...]] = {}
     for module in modules:
         if module.name not in known:
-            adders = [n.type.width for n in module.nodes if n.op in ("add", "sub", "add3", "neg")]
+            adders = [n.type.width for n in module.nodes if n.op in ("add", "sub", "add3", "neg", "max", "min")]
             registers = sum(n.type.width for n in module.nodes if n.op == "register")
             known[module.name] = len(adders), sum(adders), registers, lut_estimate(module)
         for key, value in zip(LOGIC, known[module.name], strict=True):
