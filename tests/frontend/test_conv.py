@@ -16,6 +16,7 @@ from hgq.errors import ConversionError
 from hgq.frontend import read_model
 from hgq.frontend.predict import keras_engine
 from hgq.ir import evaluate, parse
+from hgq.lower import lower
 from hgq.report.layers import ebops
 from hgq.resource import model_ebops
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
@@ -113,6 +114,26 @@ BAD_ARGUMENTS = {
     "no kernel quantizer": (lambda: q.QConv1D(2, 2, kernel_quantizer=None), "kernel_quantizer=None.*Fix"),
     "fold without bias": (lambda: q.QConv1DBatchNorm(2, 2, use_bias=False), "use_bias=False.*QConv1D"),
     "groups": (lambda: q.QConv2D(3, 1, groups=2)(keras.Input((4, 4, 4))), "groups=2 must divide"),
+    "no groups": (lambda: q.QConv2D(2, 3, groups=0), "groups=0.*above 0"),
+    "no filters": (lambda: q.QConv2D(0, 3), "filters=0.*above 0"),
+    "no strides": (lambda: q.QConv2D(2, 3, strides=0), "strides=0.*above 0"),
+    "no dilation": (lambda: q.QConv2D(2, 3, dilation_rate=0), "dilation_rate=0.*above 0"),
+    "activation": (lambda: q.QConv2D(2, 3, activation="gelu"), "activation='gelu'.*linear, relu"),
+    "regularizer": (lambda: q.QConv2D(2, 3, kernel_regularizer="l2"), "kernel_regularizer"),
+    "constraint": (lambda: q.QConv2D(2, 3, kernel_constraint="unit_norm"), "kernel_constraint"),
+    "no multiplier": (lambda: q.QDepthwiseConv2D(3, depth_multiplier=0), "depth_multiplier=0.*above 0"),
+    "separable multiplier": (lambda: q.QSeparableConv2D(3, 3, depth_multiplier=0), "depth_multiplier=0.*above 0"),
+    "separable padding": (lambda: q.QSeparableConv2D(2, 3, padding="causal"), "padding='causal'.*valid, same"),
+    "depthwise data format": (lambda: q.QDepthwiseConv2D(3, data_format="channels_first"), "data_format.*Fix"),
+    "depthwise strides and dilation": (
+        lambda: q.QDepthwiseConv2D(3, strides=2, dilation_rate=2),
+        r"strides=\(2, 2\).*dilation_rate=\(2, 2\).*Fix",
+    ),
+    "transpose padding": (lambda: q.QConv1DTranspose(2, 3, padding="causal"), "padding='causal'.*valid, same"),
+    "transpose data format": (lambda: q.QConv2DTranspose(2, 3, data_format="channels_first"), "data_format.*Fix"),
+    "pool size": (lambda: q.QAveragePooling2D(0), "pool_size=0.*above 0"),
+    "pool strides": (lambda: q.QAveragePooling2D(2, strides=0), "strides=0.*above 0"),
+    "global pool data format": (lambda: q.QGlobalAveragePooling2D(data_format="channels_first"), "data_format.*Fix"),
     "too large": (lambda: q.QConv1D(3, 5)(keras.Input((4, 1))), r"kernel_size=\(5,\) does not fit"),
     "unknown size": (lambda: q.QConv1D(3, 2)(keras.Input((None, 1))), "hardware needs every size.*Fix"),
 }
@@ -132,6 +153,22 @@ REFUSED = {
         ["AveragePooling2D 'p'", "2 or 4", "'same'", "QAveragePooling2D"],
     ),
     "a mean of all": (lambda: pooling.GlobalAveragePooling2D(), ["GlobalAveragePooling2D 'p'", "49", "QGlobalAverage"]),
+    "channels first, largest of all": (
+        lambda: pooling.GlobalMaxPooling2D(data_format="channels_first"),
+        ["GlobalMaxPooling2D 'p'", "data_format='channels_first'", "channels_last"],
+    ),
+    "channels first, mean": (
+        lambda: pooling.AveragePooling2D(2, data_format="channels_first"),
+        ["AveragePooling2D 'p'", "data_format='channels_first'", "channels_last"],
+    ),
+    "channels first, mean of all": (
+        lambda: pooling.GlobalAveragePooling2D(data_format="channels_first"),
+        ["GlobalAveragePooling2D 'p'", "data_format='channels_first'", "channels_last"],
+    ),
+    "bilinear": (
+        lambda: pooling.UpSampling2D(2, interpolation="bilinear"),
+        ["UpSampling2D 'p'", "interpolation='bilinear'", "nearest"],
+    ),
     "channels first": (
         lambda: pooling.MaxPooling2D(2, data_format="channels_first"),
         ["MaxPooling2D 'p'", "data_format='channels_first'", "channels_last"],
@@ -158,3 +195,23 @@ def test_the_largest_element_ignores_padding_even_where_all_are_negative() -> No
     inputs = corner_vectors({"x": graph["x"].types}, 300)
     verify_engines(graph, inputs, {"Keras": keras_engine(model, graph)})
     assert (next(iter(evaluate(graph, inputs).values())) < 0).any()
+
+
+MOVES = {
+    "padding": lambda: keras.layers.ZeroPadding2D(1),
+    "cropping": lambda: keras.layers.Cropping2D(1),
+    "upsampling": lambda: keras.layers.UpSampling2D(2),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_a_quantizer_that_reads_moved_elements_stands_before_the_move_and_kernels_are_shared(move) -> None:
+    model = net((8, 8, 2), q.QConv2D(3, 2), move(), q.QConv2D(2, 3))
+    graph = read_model(model)
+    ops = [node.op for node in graph]
+    assert ops == ["input", "conv", "quantize", "take", "conv"]
+    inputs = corner_vectors({"x": graph["x"].types}, 300)
+    verify_engines(graph, inputs, {"Keras": keras_engine(model, graph)})
+    positions = [len(one) for one in lower(graph, "top").layers()]
+    kernels = lower(graph, "top").modules
+    assert positions[0] == 49 and positions[-1] >= 9 and len(kernels) <= 13
