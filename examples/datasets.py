@@ -1,6 +1,6 @@
 """The data of the examples: real, split once, never mixed.
 
-digits needs nothing. jets and mnist are looked for in this order: the file the user names, the folder in the
+digits needs nothing. The others are looked for in this order: the file the user names, the folder in the
 environment variable HGQ_DATA, the public download (OpenML, Keras).
 """
 
@@ -84,19 +84,29 @@ def mnist(file: str | None = None, size: int = 14, seed: int = 0) -> Data:
     Args:
         file: a .npz with x_train, y_train, x_test, y_test, the pixels 0..255.
     """
+    return _images("mnist", file, size, seed)
+
+
+def fashion(file: str | None = None, size: int = 28, seed: int = 0) -> Data:
+    """Ten kinds of clothes, otherwise as `mnist`."""
+    return _images("fashion_mnist", file, size, seed)
+
+
+def _images(name: str, file: str | None, size: int, seed: int) -> Data:
+    """One of the sets of keras.datasets that have 28 x 28 grey pixels."""
     names = ("x_train", "y_train", "x_test", "y_test")
     folder = _folder()
     if file is not None or folder is not None:
-        path = Path(file) if file is not None else Path(folder or "") / "mnist.npz"
+        path = Path(file) if file is not None else Path(folder or "") / f"{name}.npz"
         arrays, source = _load(path, names), str(path.name)
     else:
         import keras
 
         try:
-            (x, y), (x_test, y_test) = keras.datasets.mnist.load_data()
+            (x, y), (x_test, y_test) = getattr(keras.datasets, name).load_data()
         except Exception as error:  # noqa: BLE001  whatever keeps it from us, the advice is the same
-            _unavailable("MNIST", error, "--file mnist.npz as Keras stores it")
-        arrays, source = dict(zip(names, (x, y, x_test, y_test), strict=True)), "keras.datasets.mnist"
+            _unavailable(name, error, f"--file {name}.npz as Keras stores it")
+        arrays, source = dict(zip(names, (x, y, x_test, y_test), strict=True)), f"keras.datasets.{name}"
 
     def pixels(images: np.ndarray) -> np.ndarray:
         step = 28 // size
