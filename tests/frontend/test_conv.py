@@ -16,7 +16,6 @@ from hgq.errors import ConversionError
 from hgq.frontend import read_model
 from hgq.frontend.predict import keras_engine
 from hgq.ir import evaluate, parse
-from hgq.lower import lower
 from hgq.report.layers import ebops
 from hgq.resource import model_ebops
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
@@ -195,23 +194,3 @@ def test_the_largest_element_ignores_padding_even_where_all_are_negative() -> No
     inputs = corner_vectors({"x": graph["x"].types}, 300)
     verify_engines(graph, inputs, {"Keras": keras_engine(model, graph)})
     assert (next(iter(evaluate(graph, inputs).values())) < 0).any()
-
-
-MOVES = {
-    "padding": lambda: keras.layers.ZeroPadding2D(1),
-    "cropping": lambda: keras.layers.Cropping2D(1),
-    "upsampling": lambda: keras.layers.UpSampling2D(2),
-}
-
-
-@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
-def test_a_quantizer_that_reads_moved_elements_stands_before_the_move_and_kernels_are_shared(move) -> None:
-    model = net((8, 8, 2), q.QConv2D(3, 2), move(), q.QConv2D(2, 3))
-    graph = read_model(model)
-    ops = [node.op for node in graph]
-    assert ops == ["input", "conv", "quantize", "take", "conv"]
-    inputs = corner_vectors({"x": graph["x"].types}, 300)
-    verify_engines(graph, inputs, {"Keras": keras_engine(model, graph)})
-    positions = [len(one) for one in lower(graph, "top").layers()]
-    kernels = lower(graph, "top").modules
-    assert positions[0] == 49 and positions[-1] >= 9 and len(kernels) <= 13
