@@ -323,9 +323,10 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
 
     target = target_from(options)
     clock_ns = options["clock_ns"] if latency is None else inf  # it follows from the latency
-    # Two levels of adders of two operands are one of three, so a level more may still be no cycle more.
-    levels = (0, 1) if target.carry else (0,)
-    designs = [optimise(_lowered(graph, top, options, extra), target, clock_ns, model) for extra in levels]
+    # Two levels of adders of two operands are one of three, so a level more may still be no cycle more; and tables that
+    # only pay beside adders of two operands may be what saves a cycle.
+    ways = ((0, _fused_luts), (1, _fused_luts), (0, lut_estimate)) if target.carry else ((0, lut_estimate),)
+    designs = [optimise(_lowered(graph, top, options, *way), target, clock_ns, model) for way in ways]
     return (min(designs, key=price) if target.carry else designs[0]), pipeline
 
 
@@ -339,13 +340,13 @@ def target_from(options: Mapping[str, Any]) -> Target:
     return TARGETS[options.get("target", GENERIC.name)]
 
 
-def _lowered(graph: Graph, top: str, options: Mapping[str, Any], extra_depth: int) -> Design:
+def _lowered(graph: Graph, top: str, options: Mapping[str, Any], extra_depth: int, price: cmvm.Price) -> Design:
     """The design as the adder-graph optimiser makes it under these options."""
     objective = cmvm.OBJECTIVES[options.get("objective", "lut")]
     if objective == cmvm.Objective.LUT and target_from(options).carry:
         objective = cmvm.Objective.LUT3
     wish = cmvm.Options(options.get("effort", 1), objective, extra_depth)
-    with cmvm.using(wish, _fused_luts if target_from(options).carry else lut_estimate):
+    with cmvm.using(wish, price):
         return lower(graph, top)
 
 
