@@ -252,7 +252,8 @@ class QRMSNormalization(SampleNormalization):
 
     def __init__(self, axis: int | Sequence[int] = -1, *, epsilon: float = 1e-6, **kwargs: Any):
         if "center" in kwargs:
-            raise TypeError(f"{type(self).__name__}: it has no center. Fix: use QLayerNormalization.")
+            name = kwargs.get("name", "")
+            raise TypeError(f"{type(self).__name__} '{name}': it has no center. Fix: use QLayerNormalization.")
         super().__init__(axis, epsilon=epsilon, center=False, **kwargs)
 
     def get_config(self) -> dict[str, Any]:

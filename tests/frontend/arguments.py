@@ -136,6 +136,17 @@ def without(group: Row, *names: str) -> Row:
     return Row(group.shape, group.base, *keep)
 
 
+def inner(*names: str) -> Row:
+    """Quantizers inside a layer, which are never None."""
+    known = {f"{name}_quantizer": ["default", *NARROW] for name in names}
+    return row((), None, **known, **{f"no_{name}": [None, "nonsense"] for name in known})
+
+
+PLAIN = row((), None, without(QLAYER, "activation"), activation=[None, "linear"], no_activation=["relu", "nonsense"])
+MULTIPLIES = inner("input")
+TABLE = row((), None, table_bits=[13], no_table_bits=[0, 17])
+AXES = row((), None, axis=[1, -1, [1, 2]], no_axis=[0, 1.5, [1, 1]])
+
 ROWS: dict[type, Row] = {
     own.QDense: row(VECTOR, {"units": 3}, QLINEAR, units=[1, 5], no_units=[0, 1.5, "3"]),
     own.QDenseBatchNorm: row(VECTOR, {"units": 3}, QLINEAR, QNORM, units=[1, 5], no_units=[0, 1.5, "3"]),
@@ -185,9 +196,33 @@ ROWS: dict[type, Row] = {
             no_pool_size=[3], no_strides=[3], no_padding=["same"],
         ),
     ),
-    own.QActivation: row(VECTOR, None, QLAYER),
+    own.QActivation: row(
+        VECTOR, None, QLAYER, activation=[None, "linear", "relu", "relu6", "hard_tanh", "leaky_relu", "hard_sigmoid"],
+        negative_slope=[0.25, 1.0], no_negative_slope=[0, 1.5], constant_bits=[4], no_constant_bits=[0, 17],
+    ),
+    own.QPReLU: row(
+        IMAGE, None, PLAIN, MULTIPLIES, alpha_initializer=["zeros", keras.initializers.Constant(0.75)],
+        shared_axes=[None, 1, [1, 2]], no_shared_axes=[0, [5]], no_alpha_quantizer=[None, "nonsense"],
+        alpha_quantizer=["default", FracQuantizer(f0=3), WidthQuantizer(b0=3, i0=0, signed=False)],
+    ),
+    own.QSoftmax: row(
+        SEQUENCE, None, PLAIN, TABLE, AXES, inner("difference", "exp", "sum", "inverse"), stable=[True, False],
+        mask=[None, [True, False, True, True]], no_mask=[[1, 0, 1, 1], [True, False]],
+    ),
+    own.QLayerNormalization: row(
+        SEQUENCE, None, QLAYER, MULTIPLIES, TABLE, AXES, without(QNORM, "momentum", "use_bias"),
+        inner("centered", "variance", "inverse", "normalized", "gamma", "beta"),
+    ),
+    own.QRMSNormalization: row(
+        SEQUENCE, None, QLAYER, MULTIPLIES, TABLE, AXES, without(QNORM, "momentum", "use_bias", "center"),
+        inner("variance", "inverse", "normalized", "gamma"), no_center=[True],
+    ),
+    own.QBatchNormalization: row(
+        SEQUENCE, None, QLAYER, MULTIPLIES, without(QNORM, "use_bias"), inner("scale", "offset"), axis=[-1, 2],
+        no_axis=[0, 1],
+    ),
     own.QFunction: row(
-        VECTOR, {"function": "tanh"}, QLAYER, function=["sigmoid", "silu", "gelu", "exponential", "softplus", "elu"],
+        VECTOR, {"function": "tanh"}, PLAIN, function=["sigmoid", "silu", "gelu", "exponential", "softplus", "elu"],
         no_function=["nonsense", 3], table_bits=[11, 12], no_table_bits=[0, 40], output_quantizer=["default", *NARROW],
         no_output_quantizer=[None, "nonsense"], no_input_quantizer=[None, "nonsense"],
     ),

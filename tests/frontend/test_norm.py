@@ -214,7 +214,7 @@ def test_batch_norm_alone_trains_as_keras_does() -> None:
         (lambda: q.QLayerNormalization(centered_quantizer=None, name="n"), "'n': centered_quantizer=None.*Fix"),
         (lambda: q.QLayerNormalization(table_bits=20, name="n"), "QLayerNormalization 'n': table_bits=20"),
         (lambda: q.QLayerNormalization(activation="tanh", name="n"), "QLayerNormalization 'n': activation='tanh'"),
-        (lambda: q.QRMSNormalization(center=True), "QRMSNormalization: it has no center"),
+        (lambda: q.QRMSNormalization(center=True), "QRMSNormalization '': it has no center"),
         (lambda: q.QLayerNormalization(rms_scaling=True), "rms_scaling"),
         (lambda: q.QBatchNormalization(1, name="n"), r"QBatchNormalization 'n': axis=1 is not supported.*axis=-1"),
         (lambda: q.QBatchNormalization(momentum=2, name="n"), "QBatchNormalization 'n': momentum=2"),
