@@ -36,6 +36,7 @@ PARAMS = {
     "mul": [()],
     "lookup": [()],
     "table": [()],
+    "table_sum": [(1, 0, 0), (-1, 2, 0), (1, 0, 1), (-1, 0, 3)],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 13), (0, 0, 2), (4, 1, 3), (0, 1, 1), (12, 1, 2), (-3, 0, 14)],
     "extend": [(-300, 300)],
 }
@@ -50,10 +51,10 @@ def everything():
     refs = dict(zip(RANGES, b.input("x", [(lo, hi, 0) for lo, hi in RANGES.values()]), strict=True))
     results, names = [], []
     for op, many in PARAMS.items():
-        arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min", "table") else 1
+        arity = 2 if op in ("add", "sub", "concat", "mul", "max", "min", "table", "table_sum") else 1
         for params in many:
             for names_in in itertools.product(RANGES, repeat=arity):
-                if op == "table" and names_in[0] not in ("s1", "u1", "odd"):
+                if op in ("table", "table_sum") and names_in[1] not in ("s1", "u1", "odd"):
                     continue
                 if op == "concat" and not all(0 <= end < 1 << params[0] for end in RANGES[names_in[1]]):
                     continue
@@ -70,6 +71,10 @@ def _node(b: Builder, op: str, args: tuple[int, ...], params: tuple[int, ...]) -
     if op == "lookup":
         low, high = b.nodes[args[0]].lo, b.nodes[args[0]].hi
         return b.lookup(args[0], [n * n % 23 - 9 for n in range(low, high + 1)], 0)
+    if op == "table_sum":
+        width = b.nodes[args[1]].type.width
+        table = (1, width, *(n * n % 23 - 9 for n in range(1 << width)))
+        return b.table_sum(args[0], args[1:], (*params, *table))
     if op == "table":
         bits = sum(b.nodes[arg].type.width for arg in args)
         return b.table(list(args), [n * n % 23 - 9 for n in range(1 << bits)], 0)

@@ -18,7 +18,7 @@ from hgq.netlist.cost import add3_start, bits_read, zero_bits
 from hgq.netlist.design import Design, Instance, Wire
 from hgq.netlist.module import Module, Node
 from hgq.netlist.module import Port as ModulePort
-from hgq.netlist.ops import OPS, literal, table_params
+from hgq.netlist.ops import OPS, literal, table_params, table_sum_params
 from hgq.netlist.signal import Signal
 from hgq.netlist.targets import Target
 from hgq.ports import Port, bus_width
@@ -80,17 +80,31 @@ def _module(module: Module, version: str, uses: int) -> str:
             lines.append(f"  reg {_vector(node.type.width)}n{i};{_comment(node)}")
             registers.append(f"    n{i} <= {arguments[0].low(node.type.width)};")
             continue
-        if node.op in ("lookup", "table"):
+        if node.op in ("lookup", "table", "table_sum"):
             if node.op == "lookup":
                 widths, (lowest, *entries) = (arguments[0].type.width,), node.params
             else:
-                (widths, entries), lowest = table_params(node.params), 0
-            key = (lowest, *entries), sum(widths), node.type.width
+                kind, shifts, params = (
+                    table_sum_params(node.params) if node.op == "table_sum" else ("", (), node.params)
+                )
+                (widths, entries), lowest = table_params(params), 0
+            lo, hi = min(entries), max(entries)
+            made = FixedType.holding(lo, hi, 0) if node.op == "table_sum" else node.type
+            key = (lowest, *entries), sum(widths), made.width
             if key not in tables:
                 tables[key] = f"table__{len(tables)}"  # no port has two underscores in its name
                 lines += _table(tables[key], *key)
-            index = _join([a.low(width) for a, width in zip(arguments, widths, strict=True)])
-            lines.append(_wire(node, signals[i], f"{tables[key]}({index})"))
+            index = _join([a.low(width) for a, width in zip(arguments[-len(widths) :], widths, strict=True)])
+            if node.op == "table_sum":
+                # Two lines: Verilog takes no slices of what a function returns.
+                addend = Signal(f"n{i}_table", made, lo, hi)
+                signals.append(addend)
+                lines.append(f"  wire {_vector(made.width)}{addend.name} = {tables[key]}({index});")
+                rule = OPS[kind].verilog
+                assert rule is not None
+                lines.append(_wire(node, signals[i], rule(shifts, node.type, arguments[0], addend)))
+            else:
+                lines.append(_wire(node, signals[i], f"{tables[key]}({index})"))
             continue
         if node.op == "add3":
             lines += _add3(node, add3_start(node, zeros), signals[i], arguments, top[i])

@@ -14,7 +14,7 @@ import numpy as np
 
 from hgq.fixed import FixedType
 from hgq.netlist.module import Module, Node
-from hgq.netlist.ops import table_params
+from hgq.netlist.ops import table_params, table_sum_params
 
 BAND = 0.10
 """For every design in hgq/report/README.md the estimate lies within this part of what Yosys maps to Xilinx cells."""
@@ -83,6 +83,13 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
             return width * _table(args[0].type.width)
         case "table":
             return table_luts(node.params, low, width)
+        case "table_sum":
+            op, shifts, table = table_sum_params(node.params)
+            a = Operand(args[0].lo, args[0].hi, zeros[node.args[0]], shifts[0])
+            b = _table_operand(table, shifts[1])
+            # Bits of the table below the other operand have LUTs of their own, as in `absorbed`.
+            below = min(max(a.shift - b.shift, 0), FixedType.holding(b.lo, b.hi, 0).width) if op == "add" else 0
+            return sum_luts(op, a, b, width) + below
         case "clamp":
             return max(width - low, 0) + -(-max(args[0].type.width - node.type.width, 0) // 5)
     return 0
@@ -115,6 +122,12 @@ def sum_luts(op: str, a: Operand, b: Operand, width: int) -> int:
     return max(min(max(a_high, b_high), width) - first, 0)
 
 
+def _table_operand(params: tuple[int, ...], shift: int) -> Operand:
+    """A table as the operand of a sum."""
+    entries = table_params(params)[1]
+    return Operand(min(entries), max(entries), min(trailing_zeros(entry) for entry in entries), shift)
+
+
 def trailing_zeros(value: int) -> int:
     """How many low bits of a constant are 0; 64 of them for 0 itself, more than any sum has."""
     return (value & -value).bit_length() - 1 if value else 64
@@ -130,6 +143,9 @@ def zero_bits(module: Module) -> list[int]:
                 zeros.append(trailing_zeros(node.lo))
             case "add" | "sub" | "add3" | "max" | "min":
                 zeros.append(min(z + shift for z, shift in zip(args, node.params, strict=False)))
+            case "table_sum":
+                _, (sa, sb), table = table_sum_params(node.params)
+                zeros.append(min(args[0] + sa, _table_operand(table, sb).zeros + sb))
             case "concat":
                 zeros.append(min(args[0] + node.params[0], args[1]))
             case "mul":
@@ -224,11 +240,15 @@ def bits_read(module: Module) -> tuple[list[int], list[int]]:
             shifts = node.params[: len(node.args)]
         elif node.op == "concat":
             shifts = (*node.params, 0)
-        for arg, shift in zip(node.args, shifts, strict=True):
+        elif node.op == "table_sum":
+            shifts = (node.params[1], *shifts[1:])
+        for place, (arg, shift) in enumerate(zip(node.args, shifts, strict=True)):
             whole = module.nodes[arg].type.width
             first, last = 0, whole
             match node.op:
                 case "add" | "sub" | "add3":
+                    last = width - shift
+                case "table_sum" if place == 0:
                     last = width - shift
                 case "register" | "extend":
                     first, last = low[i], width

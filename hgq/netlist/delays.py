@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hgq.errors import IRError
 from hgq.netlist.module import Module, Node
-from hgq.netlist.ops import table_params
+from hgq.netlist.ops import table_params, table_sum_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ class DelayModel:
                 return min(tree, self.block + self._adder(wide) * (-(-narrow // 17) * -(-wide // 26) - 1))
             case "lookup":
                 return self._table(module.nodes[node.args[0]].type.width)
+            case "table_sum":
+                # The table stands in the LUTs of the sum, as far as these have the inputs.
+                _, _, table = table_sum_params(node.params)
+                beside = self._table(sum(table_params(table)[0]) + 1) - self.lut
+                return self._adder(node.type.width) + beside
             case "table":
                 return self._table(sum(table_params(node.params)[0]))
             case "clamp":

@@ -9,7 +9,7 @@ import numpy as np
 from hgq.fixed import as_objects
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module, Node
-from hgq.netlist.ops import OPS
+from hgq.netlist.ops import OPS, table_sum_params
 
 _SAFE = 1 << 61
 
@@ -42,6 +42,10 @@ def _wide(module: Module, node: Node) -> bool:
     shifts: tuple[int, ...] = (0, 0)
     if node.op in ("add", "sub", "max", "min"):
         shifts = node.params
+    elif node.op == "table_sum":
+        _, shifts, (count, *rest) = table_sum_params(node.params)
+        ends += [entry << shifts[1] for entry in rest[count:]]
+        shifts = shifts[:1]
     elif node.op == "concat":
         shifts = (node.params[0], 0)
     elif node.op == "add3":

@@ -231,6 +231,16 @@ class Builder:
             raise IRError(f"a table of {len(entries)} entries for arguments of {sum(widths)} bits")
         return self._node("table", tuple(args), (len(args), *widths, *entries), frac)
 
+    def table_sum(
+        self, a: int, args: tuple[int, ...], params: tuple[int, ...], frac: int = 0, bound: Range | None = None
+    ) -> int:
+        """``(a << sa) + (t << sb)``, or minus, for a table t that shares the LUTs of the sum; within `bound`.
+
+        Args:
+            args, params: arguments of the table; and 1 or -1, the two shifts and the params of the table.
+        """
+        return self._node("table_sum", (a, *args), params, frac, bound)
+
     def keep(self, a: int, drop: int, t: FixedType) -> int:
         """Drops the `drop` low bits (negative: appends zeros), then wraps into `t`."""
         if drop == 0 and t.lo <= self.nodes[a].lo and self.nodes[a].hi <= t.hi:
@@ -268,6 +278,8 @@ class Builder:
                 lowest, *entries = node.params
                 lo, hi = self.nodes[args[0]].lo, self.nodes[args[0]].hi
                 return self.lookup(args[0], entries[lo - lowest : hi - lowest + 1], node.frac)
+            case "table_sum":
+                return self.table_sum(args[0], args[1:], node.params, node.frac, (node.lo, node.hi))
             case "table":
                 return self._node("table", args, node.params, node.frac)
             case "neg":

@@ -145,6 +145,22 @@ def _table_evaluate(params: tuple[int, ...], *args: Any) -> Any:
     return np.array(entries, object if any(abs(n) >> 62 for n in entries) else np.int64)[index]
 
 
+def table_sum_params(params: tuple[int, ...]) -> tuple[str, tuple[int, int], tuple[int, ...]]:
+    """Of a `table_sum`: "add" or "sub", the shifts of the operand and of the table, and the params of the table."""
+    sign, sa, sb, *table = params
+    return "add" if sign > 0 else "sub", (sa, sb), tuple(table)
+
+
+def _table_sum_infer(params: tuple[int, ...], a: Range, *_: Range) -> Range:
+    op, shifts, table = table_sum_params(params)
+    return (_add_infer if op == "add" else _sub_infer)(shifts, a, _table_infer(table))
+
+
+def _table_sum_evaluate(params: tuple[int, ...], a: Any, *args: Any) -> Any:
+    op, shifts, table = table_sum_params(params)
+    return OPS[op].evaluate(shifts, a, _table_evaluate(table, *args))
+
+
 def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
     lo, hi = params
     return min(max(a[0], lo), hi), min(max(a[1], lo), hi)
@@ -221,6 +237,7 @@ OPS: dict[str, OpDef] = {
     "mul": OpDef(_mul_infer, lambda params, a, b: a * b, _mul_verilog),
     "lookup": OpDef(_lookup_infer, _lookup_evaluate, None),
     "table": OpDef(_table_infer, _table_evaluate, None),
+    "table_sum": OpDef(_table_sum_infer, _table_sum_evaluate, None),
     "keep": OpDef(_keep_infer, _keep_evaluate, _keep_verilog),
     "extend": OpDef(lambda params, a: params, lambda params, a: a, lambda _, out, a: a.extend(out.width)),
     "register": OpDef(lambda params, a: a, lambda params, a: a, None),

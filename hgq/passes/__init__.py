@@ -17,12 +17,14 @@ from hgq.passes.absorb_constants import absorb_constants
 from hgq.passes.fuse_adders import fuse_adders
 from hgq.passes.hoist_rounding import hoist_rounding
 from hgq.passes.insert_registers import insert_registers, shortest_clock
+from hgq.passes.join_tables import join_tables
 from hgq.passes.merge_constants import merge_constants
 
 PIPELINE: list[Callable[[Module], Module]] = [
     hoist_rounding,  # first: moves the half of a rounding next to the bias ...
     merge_constants,  # ... so that one adder adds both ...
     absorb_constants,  # ... and then into the sum
+    join_tables,  # last: other passes know sums and tables
 ]
 """What `optimise` runs on every module, in this order."""
 
@@ -43,6 +45,7 @@ __all__ = [
     "fuse_adders",
     "hoist_rounding",
     "insert_registers",
+    "join_tables",
     "merge_constants",
     "optimise",
     "shortest_clock",

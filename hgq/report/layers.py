@@ -171,7 +171,8 @@ def _logic(modules: list[Module]) -> dict[str, int]:
     known: dict[str, tuple[int, ...]] = {}
     for module in modules:
         if module.name not in known:
-            adders = [n.type.width for n in module.nodes if n.op in ("add", "sub", "add3", "neg", "max", "min")]
+            sums = ("add", "sub", "add3", "neg", "max", "min", "table_sum")
+            adders = [n.type.width for n in module.nodes if n.op in sums]
             registers = sum(n.type.width for n in module.nodes if n.op == "register")
             known[module.name] = len(adders), sum(adders), registers, lut_estimate(module)
         for key, value in zip(LOGIC, known[module.name], strict=True):

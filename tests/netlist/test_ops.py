@@ -24,6 +24,7 @@ PARAMS = {
     "min": [(0, 0), (2, 0), (0, 3)],
     "mul": [()],
     "lookup": [(-8, *(n * n % 23 - 9 for n in range(24)))],
+    "table_sum": [(sign, 1, 2, 1, 4, *(n * n % 23 - 9 for n in range(16))) for sign in (1, -1)],
     "table": [(2, 4, 3, *(n * n % 23 - 9 for n in range(128)))],
     "keep": [(0, 1, 3), (1, 0, 2), (2, 1, 2), (-2, 1, 9), (0, 0, 2), (4, 1, 3)],
     "extend": [(-20, 20)],
@@ -41,6 +42,7 @@ MEANING = {
     "min": lambda p, a, b: a * 2 ** p[0] if a * 2 ** p[0] < b * 2 ** p[1] else b * 2 ** p[1],
     "mul": lambda p, a, b: sum([a] * b) if b > 0 else -sum([a] * -b),
     "lookup": lambda p, a: p[1 + a + 8],
+    "table_sum": lambda p, a, b: 2 * a + p[0] * 4 * p[5 + b % 16],
     "table": lambda p, a, b: p[3 + a % 16 + 16 * (b % 8)],
     "keep": lambda p, a: wrap(int(a // 2 ** p[0]), bool(p[1]), p[2]),
     "extend": lambda p, a: a,
@@ -62,7 +64,7 @@ CASES = [(op, params) for op, many in PARAMS.items() for params in many]
 
 @pytest.mark.parametrize("op,params", CASES, ids=lambda v: str(v))
 def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> None:
-    two = ("add", "sub", "concat", "mul", "max", "min", "table")
+    two = ("add", "sub", "concat", "mul", "max", "min", "table", "table_sum")
     arity = {"add3": 3}.get(op, 2 if op in two else 1)
     for ranges in itertools.product(OPERANDS.values(), repeat=arity):
         if op == "concat" and not all(0 <= end < 1 << params[0] for end in ranges[1]):
@@ -75,7 +77,7 @@ def test_meaning_and_range_by_brute_force(op: str, params: tuple[int, ...]) -> N
         assert got.tolist() == want
         lo, hi = OPS[op].infer(params, *ranges)
         assert lo <= min(want) and max(want) <= hi
-        if op not in ("keep", "lookup", "table", "extend"):
+        if op not in ("keep", "lookup", "table", "table_sum", "extend"):
             assert (lo, hi) == (min(want), max(want)), "the range is not tight"
 
 
