@@ -2,10 +2,10 @@
 
 The scripts differ from Yosys' own ``synth_*`` in three places, on purpose and for every design alike. Chains of adders
 are not merged into carry-save trees of LUTs (``alumacc``): on devices with carry chains that costs about half as much
-again, and no vendor tool does it. ``abc`` maps what lies between carry chains instead of ``abc9``: 2-5 % fewer LUTs here
-in a tenth of the time, and its result is not proven by a ``&verify`` that does not end on adder networks. And registers
-in front of a table stay there (``-nordff``): as read ports of a ROM they would move behind it, once for each table that
-reads them, and into the middle of sums.
+again, and no vendor tool does it. ``abc`` maps what lies between carry chains instead of ``abc9``: 2-5 % fewer LUTs
+here in a tenth of the time, and its result is not proven by a ``&verify`` that does not end on adder networks. And
+registers in front of a table stay there (``-nordff``): as read ports of a ROM they would move behind it, once for each
+table that reads them, and into the middle of sums.
 """
 
 from __future__ import annotations
