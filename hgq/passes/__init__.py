@@ -26,16 +26,16 @@ PIPELINE: list[Callable[[Module], Module]] = [
     absorb_constants,  # ... and then into the sum
     join_tables,  # last: other passes know sums and tables
 ]
-"""What `optimise` runs on every module, in this order."""
+"""What `optimise` runs on every module, in this order; adders of three operands are made before the last one."""
 
 
 def optimise(design: Design, target: Target = GENERIC, clock_ns: float = inf, model: DelayModel = DEFAULT) -> Design:
     """`design` after every pass of PIPELINE, and of those that `target` allows, which mind the clock period."""
     modules = dict(design.modules)
     for one in PIPELINE:
+        if one is join_tables and target.carry:  # no pass before it meets an adder of three operands
+            modules = {name: fuse_adders(module, clock_ns, model) for name, module in modules.items()}
         modules = {name: one(module) for name, module in modules.items()}
-    if target.carry:  # last: no pass before it meets an adder of three operands
-        modules = {name: fuse_adders(module, clock_ns, model) for name, module in modules.items()}
     return replace(design, modules=modules, target=target)
 
 
