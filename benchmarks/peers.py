@@ -44,6 +44,13 @@ def python() -> Path:
     return interpreter
 
 
+def environment(backend: str, threads: int | None = None) -> dict[str, str]:
+    """Variables for a process that runs Keras on `backend`, on so many threads where that can be told."""
+    env = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+    limits = {} if threads is None else {name: str(threads) for name in ("OMP_NUM_THREADS", "DA_DEFAULT_THREADS")}
+    return env | {"CUDA_VISIBLE_DEVICES": ""} | limits
+
+
 class Worker:
     """A Python program that reads one JSON request a line and answers each with one JSON line (see `serve`).
 
@@ -54,14 +61,12 @@ class Worker:
     """
 
     def __init__(self, interpreter: str | Path, script: Path, *arguments: str, backend: str = "tensorflow"):
-        env = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-        env |= {"CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
             [str(interpreter), str(script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=env,
+            env=environment(backend),
         )
 
     def ask(self, **request: Any) -> Any:
