@@ -1,11 +1,11 @@
-"""Whole networks compiled by ours, alkaid 0.8.2 and da4ml: LUTs, registers, stages, time; one run, one clock, one Yosys.
+"""Whole networks compiled by ours, alkaid 0.8.2 and da4ml: LUTs, registers, stages, time; one clock, one Yosys.
 
     HGQ_DATA=... python benchmarks/compile.py [--networks hgq2-jets ...] [--rounds 3] [--write]
 
-Networks come as arrays (compile_networks.py), some trained with HGQ2 in its own environment, so that every tool compiles
-the same integers. All Verilog goes through the script of `hgq-report --family xcup`, and LUTs are counted by its rule,
-route-throughs included. Each mapped netlist is simulated on real samples and random ones and must equal the golden
-model, which must equal what the model's own tool answers.
+Networks come as arrays (compile_networks.py), some trained with HGQ2 in its own environment, so that every tool
+compiles the same integers. All Verilog goes through the script of `hgq-report --family xcup`, and LUTs are counted by
+its rule, route-throughs included. Each mapped netlist is simulated on real samples and random ones and must equal the
+golden model, which must equal what the model's own tool answers.
 
 The clock is 5 ns by our delay model of UltraScale+ (hgq/netlist/delays.py) for all: the peers' own pipelining runs on
 these delays and gets the fewest stages whose longest path fits; by their own models at 5 ns they would take fewer.
@@ -21,7 +21,6 @@ import argparse
 import json
 import math
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,10 +34,10 @@ from typing import Any
 import compile_networks as networks
 import numpy as np
 import peers
+from compile_memory import Peak
 
 from hgq.emit.verilog import emit_verilog
 from hgq.fixed import FixedArray, Overflow, Rounding, decode, encode
-from hgq.ir.evaluate import evaluate
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.delays import DEFAULT as DELAYS
 from hgq.ports import Port, bus_width, pack, unpack
@@ -49,11 +48,11 @@ from hgq.sim.yosys import synthesise, yosys_version
 HERE = Path(__file__).resolve().parent
 CACHE = peers.ROOT / "runs" / "benchmarks" / "compile"
 CLOCK_NS = 5.0
-SIMULATED, RANDOM = 3072, 1024
+SIMULATED, RANDOM = 1536, 512
 HGQ2 = {
     "hgq2-digits": ("digits", "--units 32 10 --beta 1.5e-4 --epochs 200 --batch 128"),
-    "hgq2-jets": ("jets", "--units 64 32 32 5 --beta 1e-4 --epochs 20 --batch 2048"),
-    "hgq2-mnist": ("mnist", "--units 64 32 10 --beta 5e-5 --epochs 15 --batch 1024"),
+    "hgq2-jets": ("jets", "--units 64 32 32 5 --beta 1e-4 --epochs 10 --batch 1024 --bits 4"),
+    "hgq2-mnist": ("mnist", "--units 64 32 10 --beta 1e-4 --epochs 6 --batch 512 --bits 4"),
 }
 OURS = {"ours-digits": "digits", "ours-jets": "jets"}
 PUBLISHED = "published-jets"
@@ -118,7 +117,7 @@ def make_network(name: str) -> Path:
 def ours(file: str, out: str, request: dict[str, Any]) -> None:
     """The work of the process that compiles with ours; writes what compile_peers.py writes for a peer."""
     arrays = dict(np.load(file))
-    memory, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    memory, start = Peak(), time.process_time()
     graph = networks.to_graph(arrays)
     design, pipeline = plan(graph, "net", request | {"clock_ns": CLOCK_NS, "objective": "lut"})
     design = pipeline(design)
@@ -127,7 +126,7 @@ def ours(file: str, out: str, request: dict[str, Any]) -> None:
     outputs = [Port.output(name, graph[name].types) for name in graph.outputs]
     texts = emit_verilog(design, inputs, outputs, clock_ns=CLOCK_NS, version="benchmark")
     cpu = time.process_time() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    mb = memory.mb()
     got = networks.outputs(graph, networks.port_integers(graph, arrays))
     made = {
         "verilog": "\n".join(text for name, text in texts.items() if not name.startswith("sim/")),
@@ -135,7 +134,7 @@ def ours(file: str, out: str, request: dict[str, Any]) -> None:
         "outputs": np.array(networks.kif(outputs[0].types)).T.tolist(),
         "stages": design.latency - 1,
         "cpu": cpu,
-        "mb": memory / 1024,
+        "mb": mb,
         "adders": design.count("add", "sub"),
         "fused": design.count("add3"),
         "wrong": int((got != arrays["y"]).any(axis=1).sum()),
@@ -149,7 +148,7 @@ def compiled(file: Path, variant: Variant) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "made.json")
         clock = {"budget": CLOCK_NS - DELAYS.register, "add": DELAYS.add, "carry": DELAYS.carry, "logic": DELAYS.lut}
-        clock["add3"] = getattr(DELAYS, "add3", DELAYS.add)
+        clock["add3"] = DELAYS.lut + DELAYS.add
         if variant.tool == "ours":
             command = [sys.executable, str(HERE / "compile.py"), "--ours"]
             request = variant.request
@@ -219,7 +218,7 @@ def run(name: str, rounds: int, variants: list[str]) -> dict[str, Any]:
         "shape": "-".join(str(n) for n in (len(layers[0]), *(k.shape[1] for k in layers))),
         "weights": sum(int((k != 0).sum()) for k in layers),
         "ebops": networks.ebops(arrays),
-        "variants": {key: value for key, value in before.items() if key in VARIANTS and key not in variants},
+        "variants": {key: value for key, value in before.items() if key in VARIANTS},
     }
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(rounds):
@@ -236,7 +235,7 @@ def run(name: str, rounds: int, variants: list[str]) -> dict[str, Any]:
         row |= measured(name, made, variant)
         print(f"{name}: {label}: {row}", file=sys.stderr, flush=True)
         result["variants"][label] = row
-    kept.write_text(json.dumps(result, indent=1))
+        kept.write_text(json.dumps(result, indent=1))
     return result
 
 
@@ -254,7 +253,11 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
                 continue
             row = result["variants"][label]
             low, high = row["cpu_spread"]
-            cells = [head, label, *(f"{row[key]:,}" for key in ("luts", "route_through", "fused", "ff", "srl", "stages"))]
+            cells = [
+                head,
+                label,
+                *(f"{row[key]:,}" for key in ("luts", "route_through", "fused", "ff", "srl", "stages")),
+            ]
             cells += [f"{row['cpu']:.2f} ({low:.2f} to {high:.2f})", f"{row['mb']:.0f}"]
             lines.append(f"| {' | '.join([*cells, str(row['wrong'] + row['different'])])} |")
             head = ""

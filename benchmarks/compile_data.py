@@ -22,7 +22,10 @@ def samples(folder: Path, kind: str) -> Path:
         import datasets
 
         data = getattr(datasets, kind)()
-        x, y = (np.concatenate(parts)[: networks.SAMPLES] for parts in ((data.x_test, data.x_val), (data.y_test, data.y_val)))
+        x, y = (
+            np.concatenate(parts)[: networks.SAMPLES]
+            for parts in ((data.x_test, data.x_val), (data.y_test, data.y_val))
+        )
         np.savez_compressed(file, x_train=data.x_train, y_train=data.y_train, x=x, y=y)
     return file
 

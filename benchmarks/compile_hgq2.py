@@ -19,24 +19,29 @@ from typing import Any
 import keras
 import numpy as np
 from hgq.config import LayerConfigScope, QuantizerConfigScope
-from hgq.layers import QDense
 from hgq.utils import trace_minmax
 from hgq.utils.sugar import BetaScheduler, PieceWiseSchedule
 
+from hgq.layers import QDense
 
-def train(data: dict[str, np.ndarray], units: list[int], beta: float, epochs: int, batch: int) -> keras.Model:
+
+def train(
+    data: dict[str, np.ndarray], units: list[int], beta: float, epochs: int, batch: int, bits: int
+) -> keras.Model:
     x, y = data["x_train"], data["y_train"]
     if y.ndim == 1:
         y = np.eye(units[-1], dtype=np.float32)[y]
     keras.utils.set_random_seed(0)
-    weights = QuantizerConfigScope(place="all", k0=1, b0=6, i0=0, default_q_type="kbi", overflow_mode="sat_sym")
-    values = QuantizerConfigScope(place="datalane", k0=0, default_q_type="kif", overflow_mode="wrap", f0=4, i0=3)
+    weights = QuantizerConfigScope(place="all", k0=1, b0=bits, i0=0, default_q_type="kbi", overflow_mode="sat_sym")
+    values = QuantizerConfigScope(place="datalane", k0=0, default_q_type="kif", overflow_mode="wrap", f0=bits - 2, i0=3)
     with weights, values, LayerConfigScope(beta0=beta / 30):
         layers = [QDense(n, activation="relu") for n in units[:-1]]
         model = keras.Sequential([keras.Input(x.shape[1:]), *layers, QDense(units[-1])])
     steps = epochs * (len(x) // batch)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.02)
-    model.compile(keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     ramp = PieceWiseSchedule([(0, beta / 30, "log"), (epochs * 3 // 4, beta, "constant")])
     model.fit(x, y, batch_size=batch, epochs=epochs, verbose=2, callbacks=[BetaScheduler(ramp)])
     return model
@@ -67,10 +72,11 @@ def main() -> None:
     parser.add_argument("--beta", type=float, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--bits", type=int, default=6, help="of a weight at the start")
     args = parser.parse_args()
     data = dict(np.load(args.data))
     start = time.perf_counter()
-    model = train(data, args.units, args.beta, args.epochs, args.batch)
+    model = train(data, args.units, args.beta, args.epochs, args.batch, args.bits)
     seconds = time.perf_counter() - start
     ebops = int(trace_minmax(model, data["x_train"], batch_size=4096))
     out: dict[str, Any] = {"layers": len(args.units), "x": data["x"], "y": model.predict(data["x"], 4096, verbose=0)}

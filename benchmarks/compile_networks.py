@@ -100,7 +100,9 @@ def from_float(kernels: list[tuple[np.ndarray, np.ndarray]], x: np.ndarray, bits
         for name, values in (("kernel", kernel), ("bias", bias)):
             integer = int(np.ceil(np.log2(abs(values).max() + 1e-9)))
             frac = bits - 1 - integer
-            rounded = np.clip(np.round(np.ldexp(values.astype(np.float64), frac)), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            rounded = np.clip(
+                np.round(np.ldexp(values.astype(np.float64), frac)), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+            )
             out[f"{name}{n}"] = np.ldexp(rounded, -frac)
             for part, number in zip("kif", (1, integer, frac), strict=True):
                 out[f"{name}_{part}{n}"] = np.full(values.shape, number)
@@ -131,4 +133,3 @@ def data_folder() -> Path:
     if "HGQ_DATA" not in os.environ:
         raise SystemExit("set HGQ_DATA to the folder that holds jsc_surrogate.npz, mnist.npz and so on")
     return Path(os.environ["HGQ_DATA"])
-

@@ -10,7 +10,6 @@ as one text, its ports, what the tool's own emulation gives, and what compiling 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compile_memory import Peak
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {"hard_dc": 5},  # of alkaid's command line
@@ -118,6 +118,7 @@ def alkaid_rtl(comb: Any, clock: dict[str, float]) -> dict[str, Any]:
         "outputs": [list(map(int, p)) for p in target.precisions],
         "stages": stages,
         "longest": longest,
+        "path": total,
         "search_cpu": cpu,
         "own_stages": len(own_parts),
         "own_longest": max(max(arrivals(part, clock), default=0.0) for part in own_parts),
@@ -148,6 +149,7 @@ def da4ml_rtl(comb: Any, clock: dict[str, float]) -> dict[str, Any]:
         "outputs": [list(map(int, minimal_kif(q))) for q in pipe.out_qint],
         "stages": len(pipe.solutions),
         "longest": longest,
+        "path": max(arrivals(comb, clock)),
         "search_cpu": cpu,
     }
 
@@ -159,9 +161,9 @@ def main(file: str, out: str, request: dict[str, Any]) -> None:
         import alkaid.codegen.rtl
         import alkaid.trace  # noqa: F401  imported before the clock starts
     else:
-        import da4ml.codegen.rtl
+        import da4ml.codegen.rtl  # noqa: F401
         from da4ml.trace import FixedVariableArrayInput, comb_trace
-    memory, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    memory, start = Peak(), time.process_time()
     if request["tool"] == "alkaid":
         comb, setting = alkaid_program(data, request["setting"], request["fuse"])
         made = alkaid_rtl(comb, clock)
@@ -170,9 +172,9 @@ def main(file: str, out: str, request: dict[str, Any]) -> None:
         comb, setting = comb_trace(inputs, network(data, inputs)), "default"
         made = da4ml_rtl(comb, clock)
     cpu = time.process_time() - start - made.pop("search_cpu")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    mb = memory.mb()
     got = comb.predict(data["x"]).reshape(data["y"].shape)
-    made |= {"cpu": cpu, "mb": memory / 1024, "setting": setting, "cost": float(comb.cost)}
+    made |= {"cpu": cpu, "mb": mb, "setting": setting, "cost": float(comb.cost)}
     made["fused"] = sum(op.opcode == 11 for op in comb.ops)
     made["adders"] = sum(op.opcode in ADDS for op in comb.ops)
     made["wrong"] = int((got != data["y"]).any(axis=1).sum())
