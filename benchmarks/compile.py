@@ -242,9 +242,9 @@ def run(name: str, rounds: int, variants: list[str]) -> dict[str, Any]:
 def tables(results: dict[str, dict[str, Any]]) -> str:
     """The tables of RESULTS.md."""
     lines = [
-        "| network | compiled by | LUT | of these route-through | three-operand adders | FF | SRL | stages |"
-        " CPU s (min to max) | MB | wrong |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| network | compiled by | LUT | of these route-through | estimate | three-operand adders | FF | SRL | stages |"
+        " by its own model | CPU s (min to max) | MiB | wrong |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
         head = f"**{name}** {result['shape']}, {result['weights']:,} weights, {result['ebops']:,} EBOPs"
