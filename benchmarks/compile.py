@@ -253,11 +253,8 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
                 continue
             row = result["variants"][label]
             low, high = row["cpu_spread"]
-            cells = [
-                head,
-                label,
-                *(f"{row[key]:,}" for key in ("luts", "route_through", "fused", "ff", "srl", "stages")),
-            ]
+            keys = ("luts", "route_through", "estimate", "fused", "ff", "srl", "stages", "own_stages")
+            cells = [head, label, *(f"{row[key]:,}" if key in row else "" for key in keys)]
             cells += [f"{row['cpu']:.2f} ({low:.2f} to {high:.2f})", f"{row['mb']:.0f}"]
             lines.append(f"| {' | '.join([*cells, str(row['wrong'] + row['different'])])} |")
             head = ""
