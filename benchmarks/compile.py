@@ -48,6 +48,7 @@ from hgq.sim.yosys import synthesise, yosys_version
 HERE = Path(__file__).resolve().parent
 CACHE = peers.ROOT / "runs" / "benchmarks" / "compile"
 CLOCK_NS = 5.0
+PART = "xcvu13p-flga2577-2-e"
 SIMULATED, RANDOM = 1536, 512
 HGQ2 = {
     "hgq2-digits": ("digits", "--units 32 10 --beta 1.5e-4 --epochs 200 --batch 128"),
@@ -119,7 +120,7 @@ def ours(file: str, out: str, request: dict[str, Any]) -> None:
     arrays = dict(np.load(file))
     memory, start = Peak(), time.process_time()
     graph = networks.to_graph(arrays)
-    design, pipeline = plan(graph, "net", request | {"clock_ns": CLOCK_NS, "objective": "lut"})
+    design, pipeline = plan(graph, "net", request | {"clock_ns": CLOCK_NS, "part": PART, "objective": "lut"})
     design = pipeline(design)
     first = graph[graph.inputs[0]]
     inputs = [Port(first.name, first.types, first.attrs["rounding"], first.attrs["overflow"])]
