@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -317,13 +318,13 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="those to measure now")
-    parser.add_argument("--variants", nargs="*", default=[""], help="beginnings of names: only these are measured anew")
+    parser.add_argument("--variants", nargs="*", default=["*"], help="patterns: only these are measured anew")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md and draw the plot")
     args = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     for name in args.networks:
-        run(name, args.rounds, [label for label in VARIANTS if label.startswith(tuple(args.variants))])
+        run(name, args.rounds, [v for v in VARIANTS if any(fnmatch(v, pattern) for pattern in args.variants)])
     results = {n: json.loads((CACHE / f"{n}.json").read_text()) for n in NETWORKS if (CACHE / f"{n}.json").exists()}
     text = tables(results)
     print(text)
