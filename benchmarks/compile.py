@@ -209,36 +209,35 @@ def measured(name: str, made: dict[str, Any], variant: Variant) -> dict[str, Any
     }
 
 
-def run(name: str, rounds: int, variants: list[str]) -> dict[str, Any]:
+def run(name: str, rounds: int, variants: list[str]) -> None:
     """Everything about one network; variants not asked for are kept from an earlier run."""
     file = make_network(name)
     arrays = dict(np.load(file))
-    kept = CACHE / f"{name}.json"
-    before = json.loads(kept.read_text())["variants"] if kept.exists() else {}
     layers = [arrays[f"kernel{n}"] for n in range(int(arrays["layers"]))]
     result: dict[str, Any] = {
         "shape": "-".join(str(n) for n in (len(layers[0]), *(k.shape[1] for k in layers))),
         "weights": sum(int((k != 0).sum()) for k in layers),
         "ebops": networks.ebops(arrays),
-        "variants": {key: value for key, value in before.items() if key in VARIANTS},
     }
+    kept = CACHE / f"{name}.json"
     runs: dict[str, list[dict[str, Any]]] = {}
+    # As cells: the same compilation as without.
+    sources = {label: label.replace("as cells", "as Yosys maps it") for label in variants}
     for _ in range(rounds):
-        for label in variants:
-            if not VARIANTS[label].cells:  # the same compilation as without cells
-                runs.setdefault(label, []).append(compiled(file, VARIANTS[label]))
+        for label in dict.fromkeys(sources.values()):
+            runs.setdefault(label, []).append(compiled(file, VARIANTS[label]))
     for label in variants:
         variant = VARIANTS[label]
-        done = runs[label.replace("as cells", "as Yosys maps it")]
+        done = runs[sources[label]]
         made = done[0]
         cpu = [one["cpu"] for one in done]
         row = {key: value for key, value in made.items() if key not in ("verilog", "inputs", "outputs")}
         row |= {"cpu": statistics.median(cpu), "cpu_spread": [min(cpu), max(cpu)]}
         row |= measured(name, made, variant)
         print(f"{name}: {label}: {row}", file=sys.stderr, flush=True)
-        result["variants"][label] = row
-        kept.write_text(json.dumps(result, indent=1))
-    return result
+        before = json.loads(kept.read_text())["variants"] if kept.exists() else {}
+        variants_now = {key: value for key, value in before.items() if key in VARIANTS} | {label: row}
+        kept.write_text(json.dumps(result | {"variants": variants_now}, indent=1))
 
 
 def tables(results: dict[str, dict[str, Any]]) -> str:
