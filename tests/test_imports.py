@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # What each part of hgq/ may import besides itself, `fixed` and `errors`. Transitive steps are written out: a part that
 # reaches past its neighbour is a decision, and is taken here.
-IR = {"ir", "names", "ports", "windows"}
+IR = {"ir", "names", "ports", "windows", "einsum"}
 NETLIST = IR | {"netlist"}
 EMIT = NETLIST | {"lower", "passes", "emit"}
 SIM = EMIT | {"sim"}
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "names": set(),
     "windows": set(),
+    "einsum": set(),
     "ports": {"ir", "names"},
     "ir": IR,
     "netlist": NETLIST,
@@ -34,8 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "verify": VERIFY,
     "report": REPORT,
     "quantizers": set(),
-    "resource": {"ir", "windows"},  # arithmetic on widths: EBOPs of a layer and of a graph are one function
-    "layers": {"quantizers", "resource", "hls4ml_guards", "windows"},
+    "resource": {"ir", "windows", "einsum"},  # arithmetic on widths: EBOPs of a layer and of a graph are one function
+    "layers": {"quantizers", "resource", "hls4ml_guards", "windows", "einsum"},
     "training": {"quantizers", "layers", "resource"},
     "hls4ml_guards": set(),
     "methods": {"quantizers", "layers", "resource", "training"},

@@ -26,6 +26,7 @@ from hgq.emit.hls4ml_planned import (
     extra_name,
     layer_attrs,
 )
+from hgq.emit.hls4ml_product import plan_matmul
 from hgq.emit.hls4ml_windows import plan_conv, plan_pool
 from hgq.errors import ConversionError
 from hgq.ir import Graph, Node
@@ -182,6 +183,7 @@ PLANNERS: dict[str, Callable[[Context, Node], list[PlannedLayer]]] = {
     "conv": plan_conv,
     "max_pool": plan_pool,
     "sum_pool": plan_pool,
+    "matmul": plan_matmul,
     "affine": _affine,
     "relu": _relu,
     "reshape": _reshape,

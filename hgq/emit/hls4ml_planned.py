@@ -111,6 +111,11 @@ def layer_attrs(context: Context, node: Node, kind: str, **attrs: Any) -> dict[s
     return {"name": context.names[node.name], "class_name": kind, "inputs": inputs, **attrs}
 
 
+def comment(node: Node, what: str) -> str:
+    """One line of C++ comment that names the layer. No backslash: it would join lines."""
+    return re.sub(r"[^ -\[\]-~]", "?", f"{node.origin or node.name}: {what}")
+
+
 def elementwise(
     context: Context,
     node: Node,
@@ -128,12 +133,11 @@ def elementwise(
         before: for each element, the statements that its expression needs before it.
         static: declarations at the head of the function.
     """
-    comment = re.sub(r"[^ -\[\]-~]", "?", f"{node.origin or node.name}: {what}")  # no backslash: it would join lines
     function = f"{prefix}_{name}"
     sizes = [math.prod(context.graph[arg].shape) for arg in node.args] or [math.prod(node.shape)]
     inputs = [("in", sizes[0])] if len(sizes) == 1 else [(f"in{n}", size) for n, size in enumerate(sizes)]
     code = template("hls4ml/elementwise.h.j2").render(
-        comment=comment,
+        comment=comment(node, what),
         function=function,
         inputs=inputs,
         static=static or [],

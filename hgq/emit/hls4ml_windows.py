@@ -6,11 +6,10 @@ hls4ml's own templates ignore groups and know no transpose convolution; these lo
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 
-from hgq.emit.hls4ml_planned import Context, PlannedLayer, constants, container, cover, layer_attrs
+from hgq.emit.hls4ml_planned import Context, PlannedLayer, comment, constants, container, cover, layer_attrs
 from hgq.emit.templates import template
 from hgq.fixed import FixedType
 from hgq.ir import Node
@@ -26,7 +25,7 @@ def plan_conv(context: Context, node: Node) -> list[PlannedLayer]:
     (groups,), kernel = node.attrs["groups"], node.attrs["kernel"]
     function = f"conv_{context.names[node.name]}"
     code = template("hls4ml/conv.h.j2").render(
-        comment=_comment(node, "convolution"),
+        comment=comment(node, "convolution"),
         function=function,
         window=_window(windows),
         inputs=math.prod(source.shape),
@@ -57,7 +56,7 @@ def plan_pool(context: Context, node: Node) -> list[PlannedLayer]:
     result = container(node)
     function = f"pool_{context.names[node.name]}"
     code = template("hls4ml/pool.h.j2").render(
-        comment=_comment(node, "largest of each window" if node.op == "max_pool" else "sum of each window"),
+        comment=comment(node, "largest of each window" if node.op == "max_pool" else "sum of each window"),
         function=function,
         window=_window(windows),
         inputs=math.prod(source.shape),
@@ -87,7 +86,3 @@ def _window(windows: Windows) -> str:
     }
     axes = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     return template("hls4ml/window.h.j2").render(axes=axes[::-1]).rstrip()
-
-
-def _comment(node: Node, what: str) -> str:
-    return re.sub(r"[^ -\[\]-~]", "?", f"{node.origin or node.name}: {what}")

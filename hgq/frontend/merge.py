@@ -41,15 +41,20 @@ def between(context: Context, op: str, *xs: Value) -> Value:
 
 def product(context: Context, *xs: Value) -> Value:
     """The product of tensors, each of which a quantizer has narrowed."""
+    require_quantised(context, *xs)
+    result = xs[0]
+    for x in xs[1:]:
+        result = between(context, "mul", result, x)
+    return result
+
+
+def require_quantised(context: Context, *xs: Value) -> None:
+    """Refuses operands of a product that no quantizer has narrowed."""
     for x in xs:
         if not context.is_quantised(x):
             raise Unconvertible(
                 "it multiplies an accumulator that no quantizer has narrowed", "put a QActivation in front of it"
             )
-    result = xs[0]
-    for x in xs[1:]:
-        result = between(context, "mul", result, x)
-    return result
 
 
 def broadcast(context: Context, x: Value, shape: tuple[int, ...]) -> Value:

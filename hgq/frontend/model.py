@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 
 from hgq.errors import ConversionError
 from hgq.fixed import FixedType
-from hgq.frontend import activation, conv, merge, norm, pool, recurrent, structure
+from hgq.frontend import activation, conv, einsum, merge, norm, pool, product, recurrent, structure
+from hgq.frontend.attention import attention
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
+from hgq.frontend.embedding import embedding
 from hgq.frontend.function import function
 from hgq.frontend.operation import OPERATIONS
 from hgq.frontend.softmax import softmax
@@ -34,12 +37,18 @@ from hgq.layers import (
     QDenseBatchNorm,
     QDepthwiseConv1D,
     QDepthwiseConv2D,
+    QDot,
+    QEinsum,
+    QEinsumDense,
+    QEinsumDenseBatchNorm,
+    QEmbedding,
     QFunction,
     QGlobalAveragePooling1D,
     QGlobalAveragePooling2D,
     QLayerNormalization,
     QPReLU,
     QRMSNormalization,
+    QMultiHeadAttention,
     QSeparableConv1D,
     QSeparableConv2D,
     QSimpleRNN,
@@ -49,6 +58,12 @@ from hgq.layers import (
 HANDLERS: dict[type, Callable[..., Value | list[Value]]] = {
     QDense: dense,
     QDenseBatchNorm: dense,
+    QEinsumDense: einsum.einsum_dense,
+    QEinsumDenseBatchNorm: einsum.einsum_dense,
+    QEinsum: einsum.einsum,
+    QDot: einsum.einsum,
+    QMultiHeadAttention: attention,
+    QEmbedding: embedding,
     QConv1D: conv.conv,
     QConv2D: conv.conv,
     QConv1DBatchNorm: conv.conv,
@@ -101,6 +116,7 @@ HANDLERS: dict[type, Callable[..., Value | list[Value]]] = {
     keras.layers.Subtract: merge.merge,
     keras.layers.Multiply: merge.merge,
     keras.layers.Average: merge.merge,
+    keras.layers.Dot: product.dot,
     keras.layers.Maximum: merge.merge,
     keras.layers.Minimum: merge.merge,
     keras.layers.Concatenate: structure.move,
@@ -114,18 +130,27 @@ HANDLERS: dict[type, Callable[..., Value | list[Value]]] = {
 """Exact class -> ``handler(context, layer, *values read) -> value or values made``. A subclass may be anything else."""
 
 SEVERAL = {
+    QEinsum,
+    QDot,
     keras.layers.Add,
     keras.layers.Subtract,
     keras.layers.Multiply,
     keras.layers.Average,
+    keras.layers.Dot,
     keras.layers.Maximum,
     keras.layers.Minimum,
     keras.layers.Concatenate,
 }
 """Those that are called on a list of tensors."""
 
+ARGUMENTS = {QMultiHeadAttention: ("query", "value", "key")}
+"""Those that are called on several tensors by position or name, and the names."""
+
 INSTEAD = {
     "Dense": "use hgq.layers.QDense, which learns the widths of its weights and inputs",
+    "EinsumDense": "use hgq.layers.QEinsumDense",
+    "MultiHeadAttention": "use hgq.layers.QMultiHeadAttention",
+    "Embedding": "use hgq.layers.QEmbedding",
     "Conv1D": "use hgq.layers.QConv1D",
     "Conv2D": "use hgq.layers.QConv2D",
     "Conv1DTranspose": "use hgq.layers.QConv1DTranspose",
@@ -261,6 +286,8 @@ def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int,
         if _is_operation(part):
             args, kwargs = _symbols(node.arguments.args, values), _symbols(node.arguments.kwargs, values)
             made = OPERATIONS[kind](context, part, *args, **kwargs)
+        elif type(part) in ARGUMENTS:
+            made = HANDLERS[type(part)](context, part, **_arguments(part, node, values))
         else:
             _check_call(node)
             if len(arguments) != 1 and type(part) not in SEVERAL:
@@ -309,6 +336,18 @@ def _symbols(arguments: Any, values: dict[int, Value | None]) -> Any:
     if isinstance(arguments, dict):
         return {name: _symbols(one, values) for name, one in arguments.items()}
     return arguments
+
+
+def _arguments(part: Any, node: Any, values: dict[int, Value | None]) -> dict[str, Any]:
+    """The tensors that a layer of ARGUMENTS is called on, by their names; whatever else it is given is refused."""
+    names = ARGUMENTS[type(part)]
+    given = dict(zip(names, node.arguments.args, strict=False)) | node.arguments.kwargs
+    tensors = {name: value for name, value in given.items() if name in names and value is not None}
+    extra = {name: value for name, value in given.items() if name not in names}
+    _check_call(SimpleNamespace(arguments=SimpleNamespace(args=(), kwargs=extra)))
+    if not all(isinstance(value, keras.KerasTensor) for value in tensors.values()):
+        raise Unconvertible("it is called on constants", "give it tensors of the model only")
+    return _symbols(tensors, values)
 
 
 def _says(argument: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hgq.frontend import merge, structure
 from hgq.frontend.context import Context, RawInput, Tensor, Unconvertible, Value
+from hgq.frontend.product import einsum_operation, matmul
 
 Made = Value | list[Value]
 
@@ -103,6 +104,8 @@ OPERATIONS: dict[str, Callable[..., Made]] = {
     "Add": _two("add"),
     "Subtract": _two("sub"),
     "Multiply": _two("mul"),
+    "Einsum": einsum_operation,
+    "Matmul": matmul,
     "Maximum": _two("maximum"),
     "Minimum": _two("minimum"),
     "TrueDivide": _divide,

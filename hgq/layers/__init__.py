@@ -2,11 +2,14 @@
 
 from hgq import hls4ml_guards
 from hgq.layers.activation import QActivation, QPReLU
+from hgq.layers.attention import QMultiHeadAttention
 from hgq.layers.base import QLayer
 from hgq.layers.batch_norm import QBatchNormalization
 from hgq.layers.conv import QConv1D, QConv1DBatchNorm, QConv1DTranspose, QConv2D, QConv2DBatchNorm, QConv2DTranspose
 from hgq.layers.dense import QDense
 from hgq.layers.depthwise import QDepthwiseConv1D, QDepthwiseConv2D, QSeparableConv1D, QSeparableConv2D
+from hgq.layers.einsum import QEinsumDense, QEinsumDenseBatchNorm
+from hgq.layers.embedding import QEmbedding
 from hgq.layers.function import QFunction
 from hgq.layers.gru import QGRU
 from hgq.layers.layer_norm import QLayerNormalization, QRMSNormalization
@@ -14,6 +17,7 @@ from hgq.layers.lstm import QLSTM
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
 from hgq.layers.simple_rnn import QSimpleRNN
+from hgq.layers.product import QDot, QEinsum
 from hgq.layers.softmax import QSoftmax
 
 __all__ = [
@@ -33,6 +37,11 @@ __all__ = [
     "QDenseBatchNorm",
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
+    "QDot",
+    "QEinsum",
+    "QEinsumDense",
+    "QEinsumDenseBatchNorm",
+    "QEmbedding",
     "QFunction",
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
@@ -40,6 +49,7 @@ __all__ = [
     "QLayerNormalization",
     "QPReLU",
     "QRMSNormalization",
+    "QMultiHeadAttention",
     "QSeparableConv1D",
     "QSeparableConv2D",
     "QSimpleRNN",

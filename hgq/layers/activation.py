@@ -12,6 +12,7 @@ from keras import ops
 
 from hgq.fixed import FixedArray
 from hgq.layers.base import QLayer
+from hgq.layers.price import Measure
 from hgq.layers.rectify import nearest
 from hgq.quantizers import Quantizer, WidthQuantizer
 from hgq.quantizers.base import Between
@@ -119,6 +120,13 @@ class QActivation(QLayer):
             x = quantize(self.input_quantizer, x)
         x = self._activate(x)
         return x if self.output_quantizer is None else quantize(self.output_quantizer, x)
+
+    def output_bits(self, measure: Measure, sign: bool) -> Tensor | None:
+        if self.output_quantizer is not None:
+            return super().output_bits(measure, sign)
+        if self.activation_name not in ("linear", "relu"):
+            return None
+        return measure(self.input_quantizer, self.input_shape_, sign and self.activation_name == "linear")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)

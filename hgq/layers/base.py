@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray
+from hgq.layers.price import Measure, exact_price, products_price, trained
 from hgq.layers.rectify import ACTIVATIONS
 from hgq.layers.table import Exact, Table
 from hgq.quantizers import Quantizer, activation_quantizer
@@ -75,6 +76,16 @@ class QLayer(keras.layers.Layer):
         """Differentiable upper estimate of the EBOPs of one call."""
         return ops.zeros((), self.compute_dtype)
 
+    def product_ebops(self) -> float:
+        """Exact EBOPs of one call's share of products that Keras' own layers make of what this one gives."""
+        return exact_price(self) / max(len(self._inbound_nodes), 1)
+
+    def output_bits(self, measure: Measure, sign: bool) -> Tensor | None:
+        """Bits of each element that the layer gives (no batch axis), or None where no quantizer states them."""
+        if self.output_quantizer is None:
+            return None
+        return measure(self.output_quantizer, self.output_shape_, sign)
+
     def quantizers(self) -> dict[str, Quantizer]:
         """All quantizers of the layer by the name of their argument."""
         found = {name: getattr(self, name, None) for name in self._quantizer_names()}
@@ -84,6 +95,10 @@ class QLayer(keras.layers.Layer):
         """Shape (no batch axis) of the tensor that each quantizer of `quantizers()` works on."""
         shapes = {"input_quantizer": self.input_shape_, "output_quantizer": self.output_shape_}
         return {name: shapes[name] for name in self.quantizers() if name in shapes}
+
+    def parts(self) -> list[QLayer]:
+        """The quantised layers that this one is made of, if any: quantizers, tables and prices are then theirs."""
+        return []
 
     def tables(self) -> dict[str, Table]:
         """Tables of functions that the layer owns, by name; none in most layers."""
@@ -128,7 +143,10 @@ class QLayer(keras.layers.Layer):
         """`y`; in training the price of this call goes to the loss."""
         if training:
             all_bits = sum(ops.sum(quantizer.bits(sign=False)) for quantizer in self.quantizers().values())
-            self.add_loss(self.beta * self.ebops_bar() + self.gamma * all_bits)
+            # Products behind the layer are those of all its calls together.
+            products = products_price(self, trained) / max(len(self._inbound_nodes), 1)
+            price = self.ebops_bar() + ops.cast(products, self.compute_dtype)
+            self.add_loss(self.beta * price + self.gamma * all_bits)
         return y
 
     def _numpy_constant(self, name: str, value: Tensor, quantizer: Quantizer) -> tuple[np.ndarray, FixedArray]:

@@ -55,14 +55,15 @@ class QLinear(QLayer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self._check_input(input_shape)
         self.kernel = self.add_weight(self._kernel_shape(input_shape), self.kernel_initializer, name="kernel")
-        outputs = (self._outputs(input_shape),)
-        self.bias = self.add_weight(outputs, self.bias_initializer, name="bias") if self.use_bias else None
+        shape = self._bias_shape(input_shape)
+        self.bias = self.add_weight(shape, self.bias_initializer, name="bias") if self.use_bias else None
         self._build_quantizers(input_shape)
 
     def _build_quantizers(self, input_shape: tuple[int | None, ...]) -> None:
         self.kernel_quantizer.attach(tuple(self.kernel.shape), str(self), self._float_kernel)
         if self.bias_quantizer is not None:
-            self.bias_quantizer.attach((self._outputs(input_shape),), str(self), self._float_bias)
+            self.bias_shape_ = self._bias_shape(input_shape)
+            self.bias_quantizer.attach(self.bias_shape_, str(self), self._float_bias)
         self._attach(input_shape, self.compute_output_shape(input_shape))
 
     def _check_input(self, input_shape: tuple[int | None, ...]) -> None:
@@ -75,8 +76,12 @@ class QLinear(QLayer):
         raise NotImplementedError
 
     def _outputs(self, input_shape: tuple[int | None, ...]) -> int:
-        """Number of outputs, which is that of biases."""
+        """Size of the last axis of the result."""
         raise NotImplementedError
+
+    def _bias_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        """Shape of the biases, which is broadcast to the result."""
+        return (self._outputs(input_shape),)
 
     def _multiply(self, x: Tensor, kernel: Tensor) -> Tensor:
         raise NotImplementedError
@@ -113,7 +118,9 @@ class QLinear(QLayer):
         }
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes = {"kernel_quantizer": tuple(self.kernel.shape), "bias_quantizer": (self.output_shape_[-1],)}
+        shapes = {"kernel_quantizer": tuple(self.kernel.shape)}
+        if self.bias_quantizer is not None:
+            shapes["bias_quantizer"] = self.bias_shape_
         return super().quantized_shapes() | {name: shapes[name] for name in self.quantizers() if name in shapes}
 
     def _quantizer_names(self) -> tuple[str, ...]:

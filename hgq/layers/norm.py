@@ -44,14 +44,18 @@ class FoldedBatchNorm(BatchStatistics, QLinear):
         x = self._quantize_input(x, training)
         if training:
             factor, bias = self._of_batch(self._multiply(x, read(self.kernel)))
-            kernel = self.kernel * factor
+            kernel = self._scaled(self.kernel, factor)
         else:
             kernel, bias = self._float_kernel(), self._float_bias()
         y = self._multiply(x, self.kernel_quantizer.apply(kernel, training))
         return self._finish(y + self.bias_quantizer.apply(bias, training), training)
 
     def _float_kernel(self) -> Tensor:
-        return ops.cast(single(self.kernel) * self._factor(), self.compute_dtype)
+        return ops.cast(self._scaled(single(self.kernel), self._factor()), self.compute_dtype)
+
+    def _scaled(self, kernel: Tensor, factor: Tensor) -> Tensor:
+        """The kernel with each output channel, which is its last axis, times its factor."""
+        return kernel * factor
 
 
 @keras.saving.register_keras_serializable(package="hgq_fpga")

@@ -11,8 +11,9 @@ from hgq.lower.activation import quantize, relu
 from hgq.lower.alike import signature
 from hgq.lower.conv import conv
 from hgq.lower.dense import affine, dense
-from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, mul, sub, total
+from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, sub, total
 from hgq.lower.pool import pool
+from hgq.lower.product import matmul, mul
 from hgq.lower.rule import Rule
 from hgq.lower.table import lookup, take
 from hgq.lower.tiles import Plan, plan_tiles
@@ -34,6 +35,7 @@ LOWER: dict[str, Rule] = {
     "add": add,
     "sub": sub,
     "mul": mul,
+    "matmul": matmul,
     "maximum": maximum,
     "minimum": minimum,
     "sum": total,

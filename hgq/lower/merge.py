@@ -40,15 +40,6 @@ def total(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     return _sums(builder, node, _columns(ranges[0]), _slices(ranges[0], args[0]), [1] * ranges[0].shape[-1])
 
 
-def mul(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
-    """The product of two tensors."""
-    refs = []
-    for i, (a, b) in enumerate(zip(*args, strict=True)):
-        builder.origin = f"{node.origin}[{i}]"
-        refs.append(builder.mul(a, b))
-    return tuple(refs)
-
-
 def maximum(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     return _extremes(builder, node, ranges, args, "maximum")
 

@@ -185,7 +185,8 @@ def absorbed(module: Module) -> dict[int, int]:
 
     A rectifier that only clamps read, whatever wires lie between: these select by the sign. And a table of five inputs
     that one sum alone reads: the LUT of a carry bit has room for it, if the table is the operand that does not enter
-    the carry chain by itself. That is the subtrahend; of two unsigned addends synthesis takes the wider one.
+    the carry chain by itself. That is the subtrahend; of two unsigned addends synthesis takes the wider one. And a
+    product with a bit that one sum alone reads, for one operand of that.
     """
     readers: list[list[int]] = [[] for _ in module.nodes]
     kinds: list[set[str]] = [set() for _ in module.nodes]
@@ -200,11 +201,19 @@ def absorbed(module: Module) -> dict[int, int]:
             kinds[arg] |= kinds[i] if node.op == "keep" else {node.op}
     found = {i: 0 for i, n in enumerate(module.nodes) if n.op == "relu" and kinds[i] == {"clamp"}}
     for i, node in enumerate(module.nodes):
+        if node.op in ("add", "sub"):
+            rows = [arg for arg in node.args if readers[arg] == [i] and _is_row(module, module.nodes[arg])]
+            found |= dict.fromkeys(rows[-1:], 0)
         table = guest(module, node)
         if table is not None and readers[table] == [i]:
             below = node.params[0] - node.params[1] if table == node.args[1] else node.params[1] - node.params[0]
             found[table] = min(max(below, 0), module.nodes[table].type.width) if node.op == "add" else 0
     return found
+
+
+def _is_row(module: Module, node: Node) -> bool:
+    """Whether this is a product with one unsigned bit, an AND of each bit."""
+    return node.op == "mul" and any((module.nodes[arg].lo, module.nodes[arg].hi) == (0, 1) for arg in node.args)
 
 
 def guest(module: Module, node: Node) -> int | None:

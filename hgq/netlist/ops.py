@@ -110,6 +110,9 @@ def _mul_infer(_: tuple, a: Range, b: Range) -> Range:
 
 
 def _mul_verilog(_: tuple, out: FixedType, a: Signal, b: Signal) -> str:
+    for one, other in ((a, b), (b, a)):
+        if one.type.width == 1 and not one.type.signed:
+            return f"{{{out.width}{{{one.bit(0)}}}}} & {other.extend(out.width)}"
     # Signed, so that synthesis sees the extension as one and builds no wider multiplier.
     return f"$signed({a.extend(out.width)}) * $signed({b.extend(out.width)})"
 

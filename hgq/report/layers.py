@@ -106,6 +106,9 @@ def ebops(graph: Graph, node: Node) -> int:
     if node.op == "mul":
         a, b = (_factor(graph, graph[arg]).width for arg in node.args)
         return product_ebops(a, b)
+    if node.op == "matmul":
+        a, b = (graph.learned_types(arg).width for arg in node.args)
+        return int((a @ b).sum())
     if node.op == "conv":
         learned = graph.learned_types(node.args[0])
         (groups,) = node.attrs["groups"]

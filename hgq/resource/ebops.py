@@ -1,13 +1,15 @@
 """Exact EBOPs (effective bit operations), in integers: the one definition for training, IR and report.
 
 EBOPs of a multiplication by a constant = (bits of the constant's magnitude between its highest and lowest set bit)
-x (storage width of the other operand, sign included); of a bias that is not 0 = its width.
+x (storage width of the other operand, sign included); of a multiplication of two variables = width x width; of a bias
+that is not 0 = its width.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from hgq.einsum import Einsum
 from hgq.fixed import FixedArray
 from hgq.windows import Windows
 
@@ -42,6 +44,18 @@ def matmul_ebops(kernel: np.ndarray, input_widths: np.ndarray) -> int:
         raise ValueError(f"matmul_ebops: a kernel of shape {kernel.shape} does not fit inputs {input_widths.shape}")
     per_input = span(kernel).sum(axis=1)
     return int((input_widths.astype(np.int64) @ per_input).sum())
+
+
+def einsum_ebops(einsum: Einsum, left: np.ndarray, right: np.ndarray) -> int:
+    """EBOPs of an einsum, fully unrolled: the sum over all its products of the bits of one operand times the other's.
+
+    Args:
+        left, right: bits of each element; of a constant the `span` of its mantissas, of a tensor its widths.
+    """
+    shapes = einsum.shape(einsum.left), einsum.shape(einsum.right)
+    if (np.shape(left), np.shape(right)) != shapes:
+        raise ValueError(f"einsum_ebops: bits of shapes {np.shape(left)} and {np.shape(right)} for operands {shapes}")
+    return int(np.einsum(einsum.products, np.asarray(left, np.int64), np.asarray(right, np.int64)))
 
 
 def conv_ebops(kernel: np.ndarray, input_widths: np.ndarray, windows: Windows, groups: int = 1) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 def model_ebops(model: Any) -> int:
     """Exact EBOPs of a built model; each call of a shared layer counts."""
-    return sum(layer.exact_ebops() * calls for layer, calls in priced_layers(model))
+    return round(sum((layer.exact_ebops() + layer.product_ebops()) * calls for layer, calls in priced_layers(model)))
 
 
 def priced_layers(model: Any) -> list[tuple[Any, int]]:
@@ -23,6 +23,10 @@ def priced_layers(model: Any) -> list[tuple[Any, int]]:
 
 def _collect(part: Any, calls: int, found: dict[int, tuple[Any, int]]) -> None:
     if hasattr(part, "exact_ebops"):
+        for inner in part.parts():
+            _collect(inner, calls, found)
+        if part.parts():
+            return
         before = found.get(id(part), (part, 0))[1]
         found[id(part)] = part, before + calls
         return

@@ -117,7 +117,7 @@ def check_types(folder: Path, graph: Graph, names: Mapping[str, str]) -> None:
 def _compare(project: Project, node: Node, call: Call) -> list[str]:
     found: list[str] = []
     smallest = node.range.types.cover() or FixedType(False, 1, 0)
-    elements = call.function.partition("_")[0] in ("element", "take", "table")  # may read several tensors
+    elements = call.function.partition("_")[0] in ("element", "take", "table", "matmul")  # may read several tensors
     result = project.types.get(call.types[-1 if elements else 1])
     if result != smallest:
         found.append(_difference(node, "type of the result", smallest, result))

@@ -9,6 +9,7 @@ import numpy as np
 from hgq.fixed import as_objects
 from hgq.ir.graph import Graph, Node
 from hgq.ir.ops import OPS, reduce_constant
+from hgq.ir.ops.product import product_terms
 from hgq.ir.range import Range
 
 FLOAT32_BITS = 24
@@ -62,6 +63,9 @@ def _bits(graph: Graph, node: Node) -> int:
         x = graph[node.args[0]].range
         both = OPS[node.op].infer(node.attrs, Range(-x.magnitude, x.magnitude, x.frac))
         return _span(both.magnitude)
+    if node.op == "matmul":
+        lo, hi, _, _ = product_terms(*(graph[arg].range for arg in node.args))
+        return _span(np.maximum(-lo, hi).sum(axis=2))
     own = _span(node.range.magnitude)
     if node.op == "affine":
         # x * scale + offset, where the offset may be added in two steps: one bit more.

@@ -51,7 +51,25 @@ def merge_graph(seed: int) -> Graph:
     b.add("flat", "reshape", "again", shape=(12,), origin="flat")
     picked = b.add("picked", "take", "minimum", index=np.array([4, 2, -1, 4]), origin="picked")
     narrow = quantize(b, rng, "narrow", picked, "TRN", "WRAP")
-    outputs = ("sub", "lowest", "clipped", "sum", "max", "min", "after", "flat", "again", narrow, "mul", "mul", x)
+    left = b.add("left", "take", q, y, index=np.arange(12).reshape(2, 2, 3), origin="matmul")
+    right = b.add("right", "take", y, "three", index=np.arange(12)[::-1].reshape(2, 3, 2), origin="matmul")
+    b.add("matmul", "matmul", left, right, origin="matmul")
+    outputs = (
+        "matmul",
+        "sub",
+        "lowest",
+        "clipped",
+        "sum",
+        "max",
+        "min",
+        "after",
+        "flat",
+        "again",
+        narrow,
+        "mul",
+        "mul",
+        x,
+    )
     return b.graph(*outputs)
 
 

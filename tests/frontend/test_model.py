@@ -19,6 +19,7 @@ from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.training import calibrate
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.conv_models import MODELS as CONV_MODELS
+from tests.frontend.einsum_models import MODELS as EINSUM_MODELS
 from tests.frontend.merge_models import MODELS as MERGE_MODELS
 from tests.frontend.norm_models import LAYERS as NORM_LAYERS
 from tests.frontend.norm_models import model_of
@@ -104,7 +105,7 @@ def test_a_model_is_what_its_graph_computes(make) -> None:
 def test_every_supported_layer_is_in_one_of_these_models() -> None:
     noise = {keras.layers.GaussianNoise, keras.layers.GaussianDropout, keras.layers.AlphaDropout}
     noise |= {keras.layers.SpatialDropout1D, keras.layers.ActivityRegularization}
-    makers = [*(MODELS | MERGE_MODELS | CONV_MODELS | RECURRENT_MODELS).values(), lambda: model_of(*NORM_LAYERS)]
+    makers = [*(MODELS | MERGE_MODELS | CONV_MODELS | RECURRENT_MODELS | EINSUM_MODELS).values(), lambda: model_of(*NORM_LAYERS)]
     seen = {type(layer) for make in makers for layer in make().layers} & set(HANDLERS)
     assert set(HANDLERS) - noise == seen
     for cls in noise:

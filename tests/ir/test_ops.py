@@ -76,6 +76,8 @@ def expected(node: Node, x: np.ndarray, *more: np.ndarray) -> list[Fraction]:
         case "sub" | "mul":
             fold = {"sub": Fraction.__sub__, "mul": Fraction.__mul__}[node.op]
             return [fold(a, b) for a, b in zip(*every, strict=True)]
+        case "matmul":
+            return list((x @ more[0]).ravel())
         case "sum" | "max" | "min":
             fold = {"sum": sum, "max": max, "min": min}[node.op]
             return [fold(list(row)) for row in x.reshape(-1, x.shape[-1])]
@@ -229,4 +231,4 @@ def test_malformed_nodes_are_refused() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_merge_reduction_move_and_table_is_what_fractions_give(seed: int) -> None:
-    assert compare(merge_graph(seed)) >= {"take", "lookup", "mul", "maximum", "sum", "clip", "scale"}
+    assert compare(merge_graph(seed)) >= {"take", "lookup", "mul", "matmul", "maximum", "sum", "clip", "scale"}

@@ -9,11 +9,12 @@ import pytest
 
 from hgq.emit.verilog import emit_verilog
 from hgq.fixed import FixedType
+from hgq.lower.product import product
 from hgq.netlist import Builder, Design, Instance, Module, Wire
 from hgq.netlist.cost import lut_estimate
 from hgq.sim.yosys import synthesise
 
-S8, U8, U1 = (-128, 127, 0), (0, 255, 0), (0, 1, 0)
+S3, S8, U8, U1 = (-4, 3, 0), (-128, 127, 0), (0, 255, 0), (0, 1, 0)
 
 WEIGHED = [sum(w for k, w in enumerate((3, 5, -7, 9, -11)) if n >> k & 1) + 18 for n in range(32)]
 
@@ -29,6 +30,8 @@ CASES: dict[str, tuple[list[tuple[int, int, int]], Callable[[Builder, tuple[int,
     "rectifier whose low bits are dropped": ([S8], lambda b, x: b.keep(b.relu(x[0]), 3, FixedType(False, 4, 0)), 4),
     "rectifier in front of a register": ([S8], lambda b, x: b.register(b.relu(x[0])), 7),
     "sum of which only low bits are read": ([S8, S8], lambda b, x: b.keep(b.add(*x), 0, FixedType(True, 5, 0)), 5),
+    "product by a table": ([S3, S3], lambda b, x: product(b, x[0], x[1], "x"), 6),
+    "product of signed numbers": ([S8, S3], lambda b, x: product(b, x[0], x[1], "x"), 8 + 9 + 9),
     "sum of even numbers": ([S8, S8, S8], lambda b, x: b.add(b.add(x[0], x[1], 2, 1), x[2], 0, 1), 10 + 9),
     "table of six inputs": (
         [U1] * 6,

@@ -13,6 +13,7 @@ from hgq.ir.ops.linear import AFFINE, DENSE
 from hgq.ir.ops.merge import ADD, MAXIMUM, MINIMUM, MUL, SUB
 from hgq.ir.ops.pointwise import CLIP, INPUT, QUANTIZE, RELU, SCALE
 from hgq.ir.ops.pool import MAX_POOL, SUM_POOL
+from hgq.ir.ops.product import MATMUL
 from hgq.ir.ops.record import OpDef, reduce_constant
 from hgq.ir.ops.reduce import MAX, MIN, SUM
 from hgq.ir.ops.structure import RESHAPE, TAKE
@@ -33,6 +34,7 @@ OPS: dict[str, OpDef] = {
     "add": ADD,
     "sub": SUB,
     "mul": MUL,
+    "matmul": MATMUL,
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
     "sum": SUM,
