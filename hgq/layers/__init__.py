@@ -16,8 +16,8 @@ from hgq.layers.layer_norm import QLayerNormalization, QRMSNormalization
 from hgq.layers.lstm import QLSTM
 from hgq.layers.norm import QDenseBatchNorm
 from hgq.layers.pool import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
-from hgq.layers.simple_rnn import QSimpleRNN
 from hgq.layers.product import QDot, QEinsum
+from hgq.layers.simple_rnn import QSimpleRNN
 from hgq.layers.softmax import QSoftmax
 
 __all__ = [
@@ -47,9 +47,9 @@ __all__ = [
     "QGlobalAveragePooling2D",
     "QLayer",
     "QLayerNormalization",
+    "QMultiHeadAttention",
     "QPReLU",
     "QRMSNormalization",
-    "QMultiHeadAttention",
     "QSeparableConv1D",
     "QSeparableConv2D",
     "QSimpleRNN",

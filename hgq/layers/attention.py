@@ -118,14 +118,14 @@ class QMultiHeadAttention(QLayer):
         if isinstance(mask, str) and mask != "causal":
             raise ValueError(f"{self}: mask={mask!r}; give constant booleans, or 'causal'")
         self.templates = {
-            "input_quantizer": self._template(input_quantizer),
-            "kernel_quantizer": self._template(kernel_quantizer),
-            "bias_quantizer": self._template(bias_quantizer),
-            "head_quantizer": self._template(head_quantizer),
-            "weight_quantizer": self._template(weight_quantizer),
-            "output_quantizer": self._template(output_quantizer),
+            "input_quantizer": self._template("input_quantizer", input_quantizer),
+            "kernel_quantizer": self._template("kernel_quantizer", kernel_quantizer),
+            "bias_quantizer": self._template("bias_quantizer", bias_quantizer),
+            "head_quantizer": self._template("head_quantizer", head_quantizer),
+            "weight_quantizer": self._template("weight_quantizer", weight_quantizer),
+            "output_quantizer": self._template("output_quantizer", output_quantizer),
         }
-        self.softmax_arguments = {name: self._template(value) for name, value in (softmax or {}).items()}
+        self.softmax_arguments = {name: _configuration(value) for name, value in (softmax or {}).items()}
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
@@ -216,9 +216,14 @@ class QMultiHeadAttention(QLayer):
         given = self.templates[name]
         return default() if isinstance(given, str) and given == "default" else given
 
-    def _template(self, given: Any) -> Any:
+    def _template(self, argument: str, given: Any) -> Any:
         """What the user gave for the quantizers of the parts; objects as configurations, for each part makes a copy."""
-        return keras.saving.serialize_keras_object(given) if isinstance(given, Quantizer) else given
+        if self._quantizer(argument, given, channel_quantizer) is None and argument != "output_quantizer":
+            raise ValueError(
+                f"{self}: {argument}=None, but everything that enters a multiplication must be quantised. "
+                'Fix: leave the argument out or pass "default".'
+            )
+        return _configuration(given)
 
     def _size(self, name: str, value: Any) -> int:
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
@@ -244,6 +249,10 @@ class QMultiHeadAttention(QLayer):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             }
         )
+
+
+def _configuration(given: Any) -> Any:
+    return keras.saving.serialize_keras_object(given) if isinstance(given, Quantizer) else given
 
 
 def _fresh(initializer: Any) -> Any:

@@ -46,9 +46,10 @@ class QEinsumDense(QLinear):
         bias_axes: str | None = None,
         **kwargs: Any,
     ):
-        if "use_bias" in kwargs:
-            raise TypeError("QEinsumDense has no argument use_bias. Fix: say with bias_axes where biases are added.")
+        no_argument = kwargs.pop("use_bias", None)
         super().__init__(activation=activation, use_bias=bool(bias_axes), **kwargs)
+        if no_argument is not None:
+            raise TypeError(f"{self}: there is no use_bias. Fix: say with bias_axes where biases are added.")
         self.equation = equation
         self.partial_output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
         self.bias_axes = bias_axes
@@ -172,17 +173,17 @@ class QEinsumDenseBatchNorm(FoldedBatchNorm, QEinsumDense):
         self, equation: str, output_shape: int | tuple[int | None, ...], *, bias_axes: str | None = None, **kwargs: Any
     ):
         last = equation.replace(" ", "")[-1:]
+        super().__init__(equation, output_shape, bias_axes=last, **kwargs)
         if last == ".":
             raise ValueError(
-                f"{type(self).__name__}: equation={equation!r} ends the result with '...', but normalisation is folded "
+                f"{self}: equation={equation!r} ends the result with '...', but normalisation is folded "
                 "into the kernel. Fix: end it with an axis of the kernel."
             )
         if bias_axes not in (None, last):
             raise ValueError(
-                f"{type(self).__name__}: bias_axes={bias_axes!r}, but normalisation is along the last axis {last!r} of "
+                f"{self}: bias_axes={bias_axes!r}, but normalisation is along the last axis {last!r} of "
                 f"equation={equation!r}. Fix: leave bias_axes out."
             )
-        super().__init__(equation, output_shape, bias_axes=last, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.input_shape_ = tuple(input_shape[1:])  # the fold needs it before quantizers are built

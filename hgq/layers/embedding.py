@@ -48,9 +48,10 @@ class QEmbedding(QLayer):
         mask_zero: bool = False,
         **kwargs: Any,
     ):
-        if kwargs.get("input_quantizer") is not None:
-            raise TypeError("QEmbedding has no input_quantizer: an index is exact. Fix: leave it out.")
-        super().__init__(**kwargs | {"input_quantizer": None})
+        no_argument = kwargs.pop("input_quantizer", None)
+        super().__init__(input_quantizer=None, **kwargs)
+        if no_argument is not None:
+            raise TypeError(f"{self}: there is no input_quantizer: an index is exact. Fix: leave it out.")
         for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(size, int | np.integer) or size < 1:
                 raise ValueError(f"{self}: {name}={size!r}; it must be a whole number above 0")

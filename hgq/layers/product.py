@@ -31,9 +31,10 @@ class Product(QLayer):
     """
 
     def __init__(self, *, left_quantizer: Any = "default", right_quantizer: Any = "default", **kwargs: Any):
-        if "input_quantizer" in kwargs:
-            raise TypeError(f"{type(self).__name__} has two inputs. Fix: pass left_quantizer and right_quantizer.")
+        no_argument = kwargs.pop("input_quantizer", None)
         super().__init__(input_quantizer=None, **kwargs)
+        if no_argument is not None:
+            raise TypeError(f"{self}: input_quantizer, but it has two inputs. Fix: left_quantizer and right_quantizer.")
         self.left_quantizer = self._operand("left_quantizer", left_quantizer)
         self.right_quantizer = self._operand("right_quantizer", right_quantizer)
 

@@ -25,6 +25,7 @@ class Row:
     converts: argument -> values, each converted in a model of its own branch and compared with Keras.
     refused: argument -> values, each of which raises an error that names layer, argument and value.
     count: tensors that it is called on.
+    spread: whether it takes them one by one, not as a list.
     """
 
     shape: tuple[int, ...]
@@ -32,10 +33,16 @@ class Row:
     converts: dict[str, list[Any]] = field(default_factory=dict)
     refused: dict[str, list[Any]] = field(default_factory=dict)
     count: int = 1
+    spread: bool = False
 
 
 def row(
-    shape: tuple[int, ...], base: dict[str, Any] | None = None, *groups: Row, count: int = 1, **converts: list[Any]
+    shape: tuple[int, ...],
+    base: dict[str, Any] | None = None,
+    *groups: Row,
+    count: int = 1,
+    spread: bool = False,
+    **converts: list[Any],
 ) -> Row:
     """A row of its own values and those of `groups`; ``no_x=[...]`` are refused values of x."""
     merged: dict[str, dict[str, list[Any]]] = {"converts": {}, "refused": {}}
@@ -47,7 +54,7 @@ def row(
             merged["refused"][name.removeprefix("no_")] = values
         else:
             merged["converts"][name] = values
-    return Row(shape, base or {}, **merged, count=count)
+    return Row(shape, base or {}, **merged, count=count, spread=spread)
 
 
 NARROW = [FracQuantizer(f0=2, granularity="tensor"), WidthQuantizer(b0=3, i0=1, overflow="SAT")]
@@ -146,6 +153,16 @@ PLAIN = row((), None, without(QLAYER, "activation"), activation=[None, "linear"]
 MULTIPLIES = inner("input")
 TABLE = row((), None, table_bits=[13], no_table_bits=[0, 17])
 AXES = row((), None, axis=[1, -1, [1, 2]], no_axis=[0, 1.5, [1, 1]])
+PRODUCT = row(
+    (),
+    None,
+    without(QLAYER, "input_quantizer"),
+    left_quantizer=["default", *NARROW],
+    no_left_quantizer=[None, "nonsense"],
+    right_quantizer=["default", *NARROW, *CHANNEL],
+    no_right_quantizer=[None, "nonsense"],
+    no_input_quantizer=[NARROW[0]],
+)
 
 ROWS: dict[type, Row] = {
     own.QDense: row(VECTOR, {"units": 3}, QLINEAR, units=[1, 5], no_units=[0, 1.5, "3"]),
@@ -221,6 +238,48 @@ ROWS: dict[type, Row] = {
         SEQUENCE, None, QLAYER, MULTIPLIES, without(QNORM, "use_bias"), inner("scale", "offset"), axis=[-1, 2],
         no_axis=[0, 1],
     ),
+    own.QEinsumDense: row(
+        SEQUENCE, {"equation": "abc,cd->abd", "output_shape": (None, 3), "bias_axes": "d"},
+        without(QLINEAR, "use_bias"),
+        equation=["abc,bcd->abd"], no_equation=["nonsense", "abc,cd->bd"], output_shape=[(8, 2)],
+        no_output_shape=[(3,), (9, 3), (None, 0)], bias_axes=[None, "b", "bd"], no_bias_axes=["a", "c"],
+        no_use_bias=[True],
+    ),
+    own.QEinsumDenseBatchNorm: row(
+        SEQUENCE, {"equation": "abc,cd->abd", "output_shape": (None, 3)}, without(QLINEAR, "use_bias"),
+        without(QNORM, "use_bias"), equation=["abc,bcd->abd"], no_equation=["nonsense", "abc,bd->adc"],
+        output_shape=[(8, 2)], no_output_shape=[(3,)], bias_axes=[None, "d"], no_bias_axes=["b"], no_use_bias=[True],
+    ),
+    own.QEinsum: row(
+        (2, 3), {"equation": "abc,adc->abd"}, PRODUCT, count=2, equation=["abc,adc->adb", "abc,abc->ab"],
+        no_equation=["nonsense", "abc,adc->bd"],
+    ),
+    own.QDot: row(
+        (2, 3), {"axes": -1}, PRODUCT, count=2, axes=[1, (2, 2)], no_axes=[0, (1, 2, 1), 3], normalize=[False],
+        no_normalize=[True],
+    ),
+    own.QEmbedding: row(
+        VECTOR, {"input_dim": 5, "output_dim": 2}, without(QLAYER, "input_quantizer"), input_dim=[1, 9],
+        no_input_dim=[0, 70000], output_dim=[1], no_output_dim=[0],
+        embeddings_initializer=["ones", keras.initializers.RandomNormal(stddev=2.0, seed=1)],
+        embeddings_quantizer=["default", *NARROW], no_embeddings_quantizer=[None, "nonsense"], mask_zero=[False],
+        no_mask_zero=[True], no_input_quantizer=[NARROW[0]],
+    ),
+    own.QMultiHeadAttention: row(
+        (3, 2), {"num_heads": 1, "key_dim": 2}, without(QLAYER, "activation"), count=2, spread=True,
+        no_activation=["relu"], num_heads=[2], no_num_heads=[0], key_dim=[1, 3], no_key_dim=[0], value_dim=[None, 1],
+        no_value_dim=[0], dropout=[0.5], no_dropout=[1.0], use_bias=[True, False], output_shape=[None, 3, (3,)],
+        no_output_shape=[0], mask=[None, "causal", np.eye(3) > 0], no_mask=["local", np.ones((3, 3))],
+        stable=[True, False], softmax=[None, {"table_bits": 11}], kernel_initializer=["ones"],
+        bias_initializer=["ones"], attention_axes=[None], no_attention_axes=[(1,)], flash_attention=[None],
+        no_flash_attention=[True], sliding_window=[None], no_sliding_window=[3], use_gate=[False], no_use_gate=[True],
+        kernel_quantizer=["default", *NARROW], no_kernel_quantizer=[None, "nonsense"],
+        bias_quantizer=["default", *NARROW], no_bias_quantizer=[None, "nonsense"],
+        head_quantizer=["default", *NARROW], no_head_quantizer=[None, "nonsense"],
+        weight_quantizer=["default", *NARROW], no_weight_quantizer=[None, "nonsense"],
+        no_input_quantizer=[None, "nonsense"],
+    ),
+    L.Dot: row((2, 3), {"axes": -1}, count=2, axes=[1, (2, 2)], normalize=[False], no_normalize=[True]),
     own.QFunction: row(
         VECTOR, {"function": "tanh"}, PLAIN, function=["sigmoid", "silu", "gelu", "exponential", "softplus", "elu"],
         no_function=["nonsense", 3], table_bits=[11, 12], no_table_bits=[0, 40], output_quantizer=["default", *NARROW],

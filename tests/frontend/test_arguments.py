@@ -37,7 +37,7 @@ def shape_of(layer: type, row: Row) -> tuple[int, ...]:
 
 def branch(layer: type, row: Row, xs: list[Any], **given: Any) -> Any:
     made = layer(**{**row.base, "name": f"under_test_{next(COUNT)}", **given})
-    return made(xs[0] if row.count == 1 else xs)
+    return made(*xs) if row.spread else made(xs[0] if row.count == 1 else xs)
 
 
 def combinations(row: Row) -> list[dict[str, Any]]:

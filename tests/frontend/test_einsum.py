@@ -179,7 +179,7 @@ BAD_ARGUMENTS = {
     "einsum sizes": (lambda: q.QEinsum("abc,acd->abd").build([x43, x43]), "joins axes of 3 and 4"),
     "einsum of one": (lambda: q.QEinsum("abc,acd->abd").build([x43]), "list of two tensors"),
     "einsum quantizer": (lambda: q.QEinsum("abc,acd->abd", left_quantizer=None), "left_quantizer=None.*Fix"),
-    "einsum input quantizer": (lambda: q.QEinsum("abc,acd->abd", input_quantizer=None), "two inputs.*Fix"),
+    "einsum input quantizer": (lambda: q.QEinsum("abc,acd->abd", input_quantizer=FracQuantizer()), "two inputs.*Fix"),
     "dot normalize": (lambda: q.QDot(1, normalize=True), "normalize=True.*Fix"),
     "dot axes": (lambda: q.QDot((0, 1)), r"axes=\(0, 1\).*batch"),
     "dot rank": (lambda: q.QDot(3).build([x43, x43]), r"axes=\(3, 3\)"),

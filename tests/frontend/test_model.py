@@ -105,7 +105,10 @@ def test_a_model_is_what_its_graph_computes(make) -> None:
 def test_every_supported_layer_is_in_one_of_these_models() -> None:
     noise = {keras.layers.GaussianNoise, keras.layers.GaussianDropout, keras.layers.AlphaDropout}
     noise |= {keras.layers.SpatialDropout1D, keras.layers.ActivityRegularization}
-    makers = [*(MODELS | MERGE_MODELS | CONV_MODELS | RECURRENT_MODELS | EINSUM_MODELS).values(), lambda: model_of(*NORM_LAYERS)]
+    makers = [
+        *(MODELS | MERGE_MODELS | CONV_MODELS | RECURRENT_MODELS | EINSUM_MODELS).values(),
+        lambda: model_of(*NORM_LAYERS),
+    ]
     seen = {type(layer) for make in makers for layer in make().layers} & set(HANDLERS)
     assert set(HANDLERS) - noise == seen
     for cls in noise:
