@@ -91,7 +91,10 @@ class QEinsumDense(QLinear):
             )
         for letter, size in zip(named, self.partial_output_shape, strict=True):
             if size is None and letter not in sizes:
-                raise ValueError(f"{self}: output_shape={self.partial_output_shape} leaves the axis {letter!r} open")
+                raise ValueError(
+                    f"{self}: output_shape={self.partial_output_shape} leaves the axis {letter!r} of "
+                    f"equation={self.equation!r} open. Fix: give its size."
+                )
             if size is not None and (not isinstance(size, int | np.integer) or size < 1):
                 raise ValueError(f"{self}: output_shape={self.partial_output_shape}; sizes are whole numbers above 0")
             if size is not None and sizes.setdefault(letter, int(size)) != size:

@@ -91,7 +91,8 @@ def test_every_other_value_is_refused_by_name(layer: type, name: str, value: Any
     raw, xs = front(layer, row)
     with pytest.raises((ValueError, TypeError, ConversionError)) as error:
         model = keras.Model(raw, branch(layer, row, xs, **{name: value}))
-        calibrate(model, np.ones((8, *shape_of(layer, row)), "float32"))
+        ones = np.ones((8, *shape_of(layer, row)), "float32")
+        calibrate(model, [ones] * row.count if row.count > 1 else ones)
         read_model(model)
     message = str(error.value)
     assert layer.__name__ in message and "under_test" in message, message
