@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 
 from hgq.errors import IRError
 from hgq.ir.graph import Graph, Node
@@ -179,6 +179,7 @@ def _groups(graph: Graph, source: dict[str, Wiring]) -> dict[str, str]:
     group: dict[str, str] = {}
     chains: dict[str, list[Node]] = {}
     absorbed: set[str] = set()
+    reads: dict[str, set[str]] = {}
     for node in logic:
         if node.op not in LOWER:
             raise IRError(f"{node.name}: no lowering for the op {node.op!r}")
@@ -195,9 +196,27 @@ def _groups(graph: Graph, source: dict[str, Wiring]) -> dict[str, str]:
             # What stands before it in the same layer is done once for each element, not once for each window.
             group[node.name] = node.origin if node.origin not in chains else node.name
         else:
-            group[node.name] = group[own[0]] if own else node.origin
+            layer = group[own[0]] if own else node.origin
+            others = {group[m] for m in makers} - {layer}
+            # A layer whose middle stands elsewhere, as that of a separable convolution, has two modules of its own.
+            group[node.name] = node.name if layer in chains and _reaches(reads, others, layer) else layer
         chains.setdefault(group[node.name], []).append(node)
+        reads.setdefault(group[node.name], set()).update({group[m] for m in makers} - {group[node.name]})
     return group
+
+
+def _reaches(reads: dict[str, set[str]], starts: set[str], layer: str) -> bool:
+    """Whether one of the modules `starts` reads `layer`, itself or through others."""
+    seen: set[str] = set()
+    todo = list(starts)
+    while todo:
+        one = todo.pop()
+        if one == layer:
+            return True
+        if one not in seen:
+            seen.add(one)
+            todo += reads[one]
+    return False
 
 
 def _joins(graph: Graph, chain: list[Node], node: Node) -> bool:
@@ -215,12 +234,7 @@ def _order(graph: Graph, source: dict[str, Wiring], group: dict[str, str]) -> li
     for name, layer in group.items():
         makers = (group.get(base) for arg in graph[name].args for base in source[arg].bases)
         reads[layer].update(maker for maker in makers if maker is not None and maker != layer)
-    try:
-        return list(TopologicalSorter(reads).static_order())
-    except CycleError as loop:
-        raise IRError(
-            f"the layers {' -> '.join(loop.args[1])} read each other; each call needs its own origin"
-        ) from loop
+    return list(TopologicalSorter(reads).static_order())
 
 
 def _nodes(

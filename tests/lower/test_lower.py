@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
-from hgq.errors import ConversionError, IRError
+from hgq.errors import ConversionError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
+from hgq.frontend import read_model
 from hgq.ir import Graph, evaluate
 from hgq.ir.graph import Builder
+from hgq.layers import QConv2D, QSeparableConv2D
 from hgq.lower import lower
 from hgq.netlist import Design, evaluate_design
 from hgq.netlist.targets import TARGETS
 from hgq.passes import PIPELINE, insert_registers, optimise
+from hgq.training import calibrate
 from tests.emit.conv_graphs import conv_graph
 from tests.emit.merge_graphs import merge_graph
 from tests.emit.random_graphs import random_graph, random_inputs
@@ -37,6 +41,12 @@ def outputs(design: Design, graph: Graph, inputs: dict[str, np.ndarray]) -> list
     flat = {wire: inputs[name].reshape(SAMPLES, -1) for wire, name in zip(design.inputs, graph.inputs, strict=True)}
     results = evaluate_design(design, flat)
     return [results[wire].tolist() for wire in design.outputs]
+
+
+def same(graph: Graph, design: Design) -> None:
+    inputs = random_inputs(np.random.default_rng(7), graph, SAMPLES)
+    golden = evaluate(graph, inputs)
+    assert outputs(design, graph, inputs) == [golden[name].reshape(SAMPLES, -1).tolist() for name in graph.outputs]
 
 
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
@@ -107,12 +117,25 @@ def test_a_tensor_that_two_layers_read_stays_whole() -> None:
     assert list(lower(b.graph("q", "r"), "net").modules) == ["net_a", "net_b", "net_c"]
 
 
-def test_layers_that_read_each_other_are_a_bug_of_the_frontend() -> None:
+def test_a_layer_whose_middle_stands_elsewhere_has_modules_of_its_own() -> None:
     b = Builder()
     types = FixedArray.full((2,), FixedType.parse("s4f2"))
     b.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.WRAP)
     b.add("r", "relu", "x", origin="a")
     b.add("s", "relu", "r", origin="b")
     b.add("t", "relu", "s", origin="a")
-    with pytest.raises(IRError, match="read each other"):
-        lower(b.graph("t"), "net")
+    graph = b.graph("t")
+    design = lower(graph, "net")
+    assert {instance.module for instance in design.instances} == {"net_a", "net_b", "net_t"}
+    same(graph, design)
+
+
+def test_a_separable_convolution_beside_a_residual_is_lowered() -> None:
+    """Its input quantizer stays in a module of its own, which its depthwise half reads and its other half follows."""
+    x = keras.Input((5, 5, 3))
+    h = QConv2D(3, 1, activation="relu")(x)
+    y = keras.layers.Add()([QSeparableConv2D(3, 3, padding="same")(h), h])
+    model = keras.Model(x, QConv2D(2, 1)(y))
+    calibrate(model, np.random.default_rng(0).normal(size=(32, 5, 5, 3)).astype("float32"))
+    graph = read_model(model)
+    same(graph, lower(graph, "net"))
