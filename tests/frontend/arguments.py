@@ -137,6 +137,9 @@ FIRST = row((), None, data_format=[None, "channels_last"], no_data_format=["chan
 SEED = row((), None, seed=[None, 1])
 
 
+SHORT = (3, 3)
+
+
 def without(group: Row, *names: str) -> Row:
     """The row without these arguments."""
     keep = [{n: v for n, v in table.items() if n not in names} for table in (group.converts, group.refused)]
@@ -163,6 +166,15 @@ PRODUCT = row(
     no_right_quantizer=[None, "nonsense"],
     no_input_quantizer=[NARROW[0]],
 )
+
+RECURRENT = row(
+    SHORT, {"units": 2}, without(QLINEAR, "activation"), activation=["sigmoid", "relu", None],
+    no_activation=["nonsense", 3], no_input_quantizer=[None, "nonsense"], units=[1], no_units=[0, 1.5],
+    recurrent_quantizer=["default", *NARROW], no_recurrent_quantizer=[None, "nonsense"], recurrent_initializer=["ones"],
+    return_sequences=[True], return_state=[True], go_backwards=[True], unroll=[True], no_stateful=[True],
+    no_dropout=[0.5], no_recurrent_dropout=[0.5], no_zero_output_for_mask=[True], no_kernel_regularizer=["l2"],
+    no_recurrent_constraint=["non_neg"],
+)  # fmt: skip
 
 ROWS: dict[type, Row] = {
     own.QDense: row(VECTOR, {"units": 3}, QLINEAR, units=[1, 5], no_units=[0, 1.5, "3"]),
@@ -298,6 +310,23 @@ ROWS: dict[type, Row] = {
     ),
     **dict.fromkeys([L.GlobalMaxPooling1D, L.GlobalMaxPooling2D], row(IMAGE, None, FIRST, keepdims=[True])),
     **dict.fromkeys([L.GlobalAveragePooling1D, L.GlobalAveragePooling2D], row(IMAGE, None, FIRST, keepdims=[True])),
+    own.QSimpleRNN: RECURRENT,
+    own.QGRU: row(
+        SHORT, {"units": 2}, RECURRENT, recurrent_activation=["hard_sigmoid"], no_recurrent_activation=["nonsense"],
+        reset_after=[False], state_quantizer=["default", *NARROW], no_state_quantizer=[None, "nonsense"],
+        reset_quantizer=["default", *NARROW], no_reset_quantizer=[None, "nonsense"],
+    ),
+    own.QLSTM: row(
+        SHORT, {"units": 2}, RECURRENT, recurrent_activation=["hard_sigmoid"], no_recurrent_activation=["nonsense"],
+        carry_activation=["tanh", "relu"], no_carry_activation=["nonsense"], unit_forget_bias=[True, False],
+        state_quantizer=["default", *NARROW], no_state_quantizer=[None, "nonsense"],
+        carry_quantizer=["default", *NARROW], no_carry_quantizer=[None, "nonsense"],
+    ),
+    L.Bidirectional: row(
+        SHORT, {"layer": own.QSimpleRNN(2, return_sequences=True)}, layer=[own.QGRU(1)],
+        no_layer=[own.QSimpleRNN(1, return_state=True)], merge_mode=["concat", "sum", "ave", "mul", None],
+        backward_layer=[own.QSimpleRNN(2, return_sequences=True, go_backwards=True)], weights=[None],
+    ),
     L.ReLU: row(
         VECTOR, None, max_value=[None, 6.0, 1.5], no_max_value=[0.3], negative_slope=[0.25], no_negative_slope=[0.3],
         threshold=[0.0], no_threshold=[1.0],

@@ -35,9 +35,12 @@ def shape_of(layer: type, row: Row) -> tuple[int, ...]:
     return SEQUENCE if "1D" in layer.__name__ else row.shape
 
 
-def branch(layer: type, row: Row, xs: list[Any], **given: Any) -> Any:
-    made = layer(**{**row.base, "name": f"under_test_{next(COUNT)}", **given})
-    return made(*xs) if row.spread else made(xs[0] if row.count == 1 else xs)
+def branch(layer: type, row: Row, xs: list[Any], /, **given: Any) -> Any:
+    """The result of a new layer; layers among its arguments are copies."""
+    options = {**row.base, "name": f"under_test_{next(COUNT)}", **given}
+    options |= {k: type(v).from_config(v.get_config()) for k, v in options.items() if isinstance(v, keras.Layer)}
+    made = layer(**options)
+    return made(xs[0] if row.count == 1 else xs)
 
 
 def combinations(row: Row) -> list[dict[str, Any]]:
@@ -72,7 +75,7 @@ def test_every_value_is_converted_exactly(layer: type) -> None:
     row = ROWS[layer]
     raw, xs = front(layer, row)
     outputs = [branch(layer, row, xs, **given) for given in combinations(row)]
-    model = keras.Model(raw, outputs)
+    model = keras.Model(raw, keras.tree.flatten(outputs))
     shape = shape_of(layer, row)
     rng = np.random.default_rng(5)
     data = [rng.normal(size=(32, *shape)).astype("float32") * 1.5 for _ in raw]
