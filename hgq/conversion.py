@@ -85,7 +85,7 @@ def convert(
             pipeline has the fewest cycles that it allows, and of these the fewest register bits.
         latency: clock cycles in all, in place of `clock_ns`: the period is then the shortest that so many cycles allow.
         backend: "Vitis" or "Vivado": the HLS compiler that the C++ is for.
-        part: FPGA part for the vendor's Tcl, as "xcvu13p-flga2577-2-e". The Verilog of a part that PARTS in
+        part: FPGA part for the vendor's Tcl, as "xcvu13p-flga2577-2-e". The Verilog of a part that SILICON in
             hgq/netlist/targets.py knows (Xilinx 7 series, UltraScale, UltraScale+) adds three operands with one LUT a
             bit, as primitives of these families; without a part, or for another one, it is generic.
         input_type: type of the input port, as in "s16f8" (signed, 16 bits, 8 of them fractional); the hardware then

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hgq.errors import IRError
 from hgq.netlist.module import Module, Node
 from hgq.netlist.ops import table_params, table_sum_params
+from hgq.netlist.targets import silicon_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,6 @@ _DSP_MHZ = {
     "Artix-7 and Spartan-7": {3: 628, 2: 550, 1: 464},
 }
 """MHz of a DSP slice with all registers in use, by speed grade: data sheets DS923, DS893, DS182, DS181."""
-_FAMILIES = {
-    r"x[caq][akvz]*u\w*p|xczu|xa[ak]?zu|xqzu|xc[ka]u\w*p|xau|xck2[46]": "UltraScale+",
-    r"x[cq][kv]u": "UltraScale",
-    r"x[caq]7(k|v|z0(30|35|45)|z100)": "Kintex-7 and Virtex-7",
-    r"x[caq]7[asz]": "Artix-7 and Spartan-7",
-}
-"""Beginnings of part names, as regular expressions; the first that fits counts. Small Zynq-7000 are Artix-7 inside."""
 ECP5 = DelayModel(
     name="Lattice ECP5 -6",
     # The fit to small designs is 0.893, 0.961, 1.418, 0.057; a whole network's wires took 1.19 times that.
@@ -145,9 +139,9 @@ def delay_model(part: str) -> DelayModel:
     """
     if re.match(r"lfe5u", part.lower()):
         return ECP5
-    for beginning, family in _FAMILIES.items():
-        if re.match(beginning, part.lower()):
-            found = re.findall(r"-([123])(?:[a-z]*(?:-|$))", part.lower())
-            grade = int(found[-1]) if found else 1
-            return _XILINX.scaled(_DSP_MHZ["UltraScale+"][2] / _DSP_MHZ[family][grade], f"Xilinx {family} -{grade}")
+    silicon = silicon_of(part)
+    if silicon is not None:
+        found = re.findall(r"-([123])(?:[a-z]*(?:-|$))", part.lower())
+        grade = int(found[-1]) if found else 1
+        return _XILINX.scaled(_DSP_MHZ["UltraScale+"][2] / _DSP_MHZ[silicon][grade], f"Xilinx {silicon} -{grade}")
     return replace(_XILINX, evidence=f"no model for {part}, so that of {_XILINX.name}, which is {_XILINX.evidence}")

@@ -33,26 +33,34 @@ TARGETS = {
         Target("ultrascale", "Xilinx UltraScale or UltraScale+", 8, "xcup"),
     )
 }
-PARTS = {
-    "xc7[aksvz]": "7series",
-    "xa7[asz]": "7series",
-    "xq7[akvz]": "7series",
-    "xc[aksv]u": "ultrascale",
-    "xczu|xa[ak]?zu|xqzu": "ultrascale",
-    "xa[ak]u": "ultrascale",
-    "xq[kv]u": "ultrascale",
-    "xck2[46]": "ultrascale",
+SILICON = {
+    r"xc[akv]u\d+p|xcsu\d+p|xa[ak]u\d+p|xq[kv]u\d+p|xczu|xa[ak]?zu|xqzu|xck2[46]": "UltraScale+",
+    r"xc[kv]u|xq[kv]u": "UltraScale",
+    r"x[cq]7(k|v|z0(30|35|45)|z100)|xa7k": "Kintex-7 and Virtex-7",
+    r"x[caq]7[asz]": "Artix-7 and Spartan-7",
 }
-"""Beginnings of part names, as regular expressions. Versal (xcvc, xcvm, ...) has other carry cells and is generic."""
+"""Beginnings of part names, as regular expressions, and the silicon; the first that fits counts.
+
+Small Zynq-7000 are Artix-7 inside. Versal (xcvc, xcvm, ...) has other carry cells and is not here.
+"""
+
+
+def silicon_of(part: str | None) -> str | None:
+    """What a Xilinx part is made of; None for one that is not known.
+
+    >>> silicon_of("xcvu13p-flga2577-2-e"), silicon_of("xcku040"), silicon_of("xc7z045"), silicon_of("xcvc1902")
+    ('UltraScale+', 'UltraScale', 'Kintex-7 and Virtex-7', None)
+    """
+    return next((name for beginning, name in SILICON.items() if part and re.match(beginning, part.lower())), None)
 
 
 def target_of(part: str | None) -> Target:
-    """What a part allows; generic without a part, and for one that PARTS does not know.
+    """What a part allows; generic without a part, and for one that is not known.
 
     >>> target_of("xcvu13p-flga2577-2-e").name, target_of("xc7z020clg400-1").name, target_of("xcvc1902").name
     ('ultrascale', '7series', 'generic')
     """
-    for beginning, name in PARTS.items():
-        if part and re.match(beginning, part.lower()):
-            return TARGETS[name]
-    return GENERIC
+    silicon = silicon_of(part)
+    if silicon is None:
+        return GENERIC
+    return TARGETS["ultrascale" if silicon.startswith("UltraScale") else "7series"]
