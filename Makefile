@@ -29,7 +29,7 @@ test: tools $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --durations 15
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/quantizers
 
 # $(call need,PACKAGE,COMMAND): installs PACKAGE, or says so, unless COMMAND succeeds.
