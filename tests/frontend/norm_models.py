@@ -16,6 +16,7 @@ SHAPE = (3, 4)
 RNG = np.random.default_rng(7)
 DATA = (RNG.normal(size=(400, *SHAPE)) * 2).astype("float32")
 DATA[:, 0, 0] *= 2.0**-7
+DATA.setflags(write=False)
 
 EACH = FracQuantizer(f0=3, overflow="SAT")
 """A type for each element."""

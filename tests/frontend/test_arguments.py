@@ -40,7 +40,7 @@ def branch(layer: type, row: Row, xs: list[Any], /, **given: Any) -> Any:
     options = {**row.base, "name": f"under_test_{next(COUNT)}", **given}
     options |= {k: type(v).from_config(v.get_config()) for k, v in options.items() if isinstance(v, keras.Layer)}
     made = layer(**options)
-    return made(xs[0] if row.count == 1 else xs)
+    return made(*xs) if row.spread else made(xs[0] if row.count == 1 else xs)
 
 
 def combinations(row: Row) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def test_masked_elements_are_zero_and_leave_the_others_as_if_they_were_not_there
     kept = [0, 2, 3]
     masked = keras.Sequential([keras.Input((4,)), q.QSoftmax(mask=[True, False, True, True])])
     fewer = keras.Sequential([keras.Input((3,)), q.QSoftmax()])
-    x = DATA.reshape(-1, 4)
+    x = DATA.reshape(-1, 4).copy()
     x[:, 1] = 50  # would win
     calibrate(masked, x)
     calibrate(fewer, x[:, kept])
