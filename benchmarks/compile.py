@@ -41,8 +41,8 @@ from hgq.emit.verilog import emit_verilog
 from hgq.fixed import FixedArray, Overflow, Rounding, decode, encode
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.delays import DEFAULT as DELAYS
+from hgq.plan import plan
 from hgq.ports import Port, bus_width, pack, unpack
-from hgq.project import plan
 from hgq.sim.mapped import simulate_mapped
 from hgq.sim.yosys import synthesise, yosys_version
 

@@ -35,8 +35,9 @@ from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
 from hgq.netlist.targets import target_of
 from hgq.passes import shortest_clock
+from hgq.plan import plan
 from hgq.ports import Port, bus_width, pack
-from hgq.project import ENGINES, Progress, Project, plan
+from hgq.project import ENGINES, Progress, Project
 from hgq.report import layer_rows, to_html, totals
 from hgq.report.text import facts
 from hgq.report.timing import predictions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,7 @@ from hgq.fixed import decode, encode
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.ir.text import parse
-from hgq.lower import cmvm, lower
-from hgq.netlist.cost import lut_estimate
-from hgq.netlist.delays import delay_model
-from hgq.netlist.design import Design
-from hgq.netlist.module import Module
-from hgq.netlist.targets import GENERIC, TARGETS, Target
-from hgq.passes import fuse_adders, insert_registers, optimise, shortest_clock
+from hgq.plan import plan, target_from
 from hgq.ports import Port, bus_width, pack, unpack
 from hgq.report import summary
 from hgq.report.resources import measure, save_report
@@ -306,48 +299,6 @@ class Project:
 
     def _named(self, encoded: list[np.ndarray]) -> dict[str, np.ndarray]:
         return {port.name: x for port, x in zip(self.inputs, encoded, strict=True)}
-
-
-def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Callable[[Design], Design]]:
-    """The optimised combinational design of a graph, and what makes a pipeline of it under these options."""
-
-    model, latency = delay_model(options["part"]), options.get("latency")
-
-    def pipeline(design: Design) -> Design:
-        return insert_registers(design, options["clock_ns"], model=model, latency=latency)
-
-    def price(design: Design) -> tuple[float, int]:
-        """The clock, or the cycles, then LUTs."""
-        first = pipeline(design).latency if latency is None else shortest_clock(design, latency, model=model)
-        return first, sum(lut_estimate(design.modules[one.module]) for one in design.instances)
-
-    target = target_from(options)
-    clock_ns = options["clock_ns"] if latency is None else inf  # it follows from the latency
-    # Two levels of adders of two operands are one of three, so a level more may still be no cycle more; and tables that
-    # only pay beside adders of two operands may be what saves a cycle.
-    ways = ((0, _fused_luts), (1, _fused_luts), (0, lut_estimate)) if target.carry else ((0, lut_estimate),)
-    designs = [optimise(_lowered(graph, top, options, *way), target, clock_ns, model) for way in ways]
-    return (min(designs, key=price) if target.carry else designs[0]), pipeline
-
-
-def _fused_luts(module: Module) -> int:
-    """LUTs of a module on a target with adders of three operands."""
-    return lut_estimate(fuse_adders(module))
-
-
-def target_from(options: Mapping[str, Any]) -> Target:
-    """What the FPGA allows, by the options in a report."""
-    return TARGETS[options.get("target", GENERIC.name)]
-
-
-def _lowered(graph: Graph, top: str, options: Mapping[str, Any], extra_depth: int, price: cmvm.Price) -> Design:
-    """The design as the adder-graph optimiser makes it under these options."""
-    objective = cmvm.OBJECTIVES[options.get("objective", "lut")]
-    if objective == cmvm.Objective.LUT and target_from(options).carry:
-        objective = cmvm.Objective.LUT3
-    wish = cmvm.Options(options.get("effort", 1), objective, extra_depth)
-    with cmvm.using(wish, price):
-        return lower(graph, top)
 
 
 _MAKE = "make one with hgq-convert MODEL.keras FOLDER"

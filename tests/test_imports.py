@@ -42,8 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     "methods": {"quantizers", "layers", "resource", "training"},
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
     "data": set(),
-    "project": REPORT | {"data", "frontend"},
-    "conversion": REPORT | {"data", "project", "frontend", "training"},
+    "plan": NETLIST | {"lower", "passes"},
+    "project": REPORT | {"data", "plan", "frontend"},
+    "conversion": REPORT | {"data", "plan", "project", "frontend", "training"},
     "cli": REPORT | {"convert", "Project"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")
