@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -20,6 +17,7 @@ from hgq.report.layers import ebops
 from hgq.resource import model_ebops
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.conv_models import MODELS, net
+from tests.frontend.on_jax import check_all
 
 
 def check(make) -> None:
@@ -40,16 +38,8 @@ def test_a_model_is_what_its_graph_computes(make) -> None:
     check(make)
 
 
-def test_jax_computes_the_same(tmp_path: Path) -> None:
-    """One process for all models: starting JAX costs more than running them."""
-    code = (
-        "from tests.frontend import test_conv as t\nfor name, make in t.MODELS.items():\n    print(name); t.check(make)"
-    )
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-300:] + done.stderr[-2000:]
-    assert len(done.stdout.splitlines()) == len(MODELS)
+def test_jax_computes_the_same() -> None:
+    check_all("test_conv", "for name, make in t.MODELS.items(): print(name); t.check(make)", MODELS)
 
 
 def test_models_survive_saving(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from hgq.report.layers import ebops
 from hgq.resource import model_ebops
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.einsum_models import DATA, MODELS, of
+from tests.frontend.on_jax import check_all
 from tests.frontend.test_model import refused
 
 L = keras.layers
@@ -46,16 +44,7 @@ def test_a_model_is_what_its_graph_computes(make: Callable[[], keras.Model]) -> 
 
 
 def test_jax_computes_the_same() -> None:
-    """One process for all models: starting JAX costs more than running them."""
-    code = (
-        "from tests.frontend import test_einsum as t\n"
-        "for name, make in t.MODELS.items():\n    print(name); t.check(make)"
-    )
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-300:] + done.stderr[-2000:]
-    assert len(done.stdout.splitlines()) == len(MODELS)
+    check_all("test_einsum", "for name, make in t.MODELS.items(): print(name); t.check(make)", MODELS)
 
 
 def test_models_survive_saving(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -22,6 +19,7 @@ from hgq.resource import model_ebops
 from hgq.training import calibrate
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.norm_models import DATA, LAYERS, SHAPE, model_of
+from tests.frontend.on_jax import check_all
 
 
 def check(name: str) -> None:
@@ -43,13 +41,7 @@ def test_a_model_is_what_its_graph_computes(name: str) -> None:
 
 
 def test_jax_computes_the_same() -> None:
-    """One process for all models: starting JAX costs more than running them."""
-    code = "from tests.frontend import test_norm as t\nfor name in t.LAYERS:\n    print(name); t.check(name)"
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-300:] + done.stderr[-2000:]
-    assert len(done.stdout.splitlines()) == len(LAYERS)
+    check_all("test_norm", "for name in t.LAYERS: print(name); t.check(name)", LAYERS)
 
 
 def test_models_survive_saving(tmp_path: Path) -> None:
