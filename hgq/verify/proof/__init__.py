@@ -1,0 +1,7 @@
+"""Proof by read-back: the emitted Verilog is read by Yosys and compared with the IR, for all inputs at once."""
+
+from hgq.verify.proof.layout import Layout
+from hgq.verify.proof.prove import prove
+from hgq.verify.proof.result import LayerProof, ProofResult
+
+__all__ = ["Layout", "LayerProof", "ProofResult", "prove"]
