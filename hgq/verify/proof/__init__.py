@@ -4,4 +4,4 @@ from hgq.verify.proof.layout import Layout
 from hgq.verify.proof.prove import prove
 from hgq.verify.proof.result import LayerProof, ProofResult
 
-__all__ = ["Layout", "LayerProof", "ProofResult", "prove"]
+__all__ = ["LayerProof", "Layout", "ProofResult", "prove"]

@@ -56,8 +56,8 @@ class Layout:
         if "wires" not in ports:
             raise ValueError("ports.json has no map of the wires, which the proof needs: convert the model again")
         wires = {name: Bus(wire["tensor"], FixedArray.parse(wire["types"])) for name, wire in ports["wires"].items()}
-        both = (tuple(Port.from_json(port) for port in ports[key]) for key in ("inputs", "outputs"))
-        return cls(ports["top"], ports["latency"], *both, wires)
+        inputs, outputs = (tuple(Port.from_json(port) for port in ports[key]) for key in ("inputs", "outputs"))
+        return cls(ports["top"], ports["latency"], inputs, outputs, wires)
 
     def wires_json(self) -> dict[str, dict[str, str]]:
         """The wires as ports.json has them, below ``wires``."""
