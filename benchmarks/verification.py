@@ -21,7 +21,7 @@ import numpy as np
 
 from hgq.emit import templates
 from hgq.sim import simulator, toolchain
-from hgq.sim.simulator import RtlDesign, words
+from hgq.sim.simulator import RtlDesign, runs, words
 
 LAYERS = (16, 64, 32, 32, 5)
 INPUT_BITS, HIDDEN_BITS, STAGE = 8, 6, 2  # STAGE: adders between registers
@@ -196,15 +196,15 @@ def measure(
     design: RtlDesign, arrays: dict[str, np.ndarray], folder: Path, executable: Path | None = None
 ) -> dict[str, float]:
     """Vectors per second inside the simulator, by per_clock.py."""
-    built = simulator.build
+    built = runs.build
     if executable is not None:
-        simulator.build = lambda *_, **__: executable
+        runs.build = lambda *_, **__: executable
     try:
         report = Path(tempfile.mkdtemp()) / "rates.json"
         checks = ["per_clock"] if executable else ["in_bulk", "per_clock"]
         simulator.run(design, checks, arrays, folder=folder, options={"report": str(report)}, module="per_clock")
     finally:
-        simulator.build = built
+        runs.build = built
     return json.loads(report.read_text())
 
 

@@ -108,6 +108,10 @@ class Project:
         results = evaluate(self.graph, self._named(self.encode(x)))
         return [results[name] for name in self.graph.outputs]
 
+    def corners(self, count: int) -> dict[str, np.ndarray]:
+        """`hgq.verify.corner_vectors` for the input ports."""
+        return corner_vectors({port.name: port.types for port in self.inputs}, count)
+
     def simulate(
         self, data: Any = None, engine: str = "all", *, corners: int | None = None, progress: Progress = lambda _: None
     ) -> dict[str, Any]:
@@ -142,11 +146,10 @@ class Project:
         Args:
             keras_engine: runs the Keras model; by default the one in model.keras.
         """
-        types = {port.name: port.types for port in self.inputs}
         if corners is None:
-            elements = max(sum(t.size for t in types.values()), 1)
+            elements = max(sum(port.types.size for port in self.inputs), 1)
             corners = min(CORNERS, CORNER_ELEMENTS // elements)
-        extra = corner_vectors(types, corners)
+        extra = self.corners(corners)
         samples = len(next(iter(data.values()))) if data else 0
         vectors = {k: np.concatenate([data[k], extra[k]]) for k in extra} if data else extra
         run: dict[str, Engine] = {}
@@ -239,7 +242,7 @@ class Project:
 
     def _simulate_mapped(self, mapped: Mapped, progress: Progress) -> dict[str, Any]:
         """The mapped netlist against the integer model, on stored samples and corner vectors."""
-        x = corner_vectors({port.name: port.types for port in self.inputs}, MAPPED_VECTORS // 2)
+        x = self.corners(MAPPED_VECTORS // 2)
         if (self.path / "tb" / "vectors.npz").is_file():
             stored = self._named(self._stored())
             x = {name: np.concatenate([stored[name][: MAPPED_VECTORS // 2], x[name]]) for name in x}

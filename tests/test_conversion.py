@@ -132,11 +132,11 @@ def test_data_is_split_in_two_and_said_so(tmp_path: Path) -> None:
 def test_samples_that_wrap_are_reported_with_their_place(tmp_path: Path) -> None:
     project = hgq.convert(small_model(), tmp_path / "a", calibrate=X[:100], verify=False)
     assert project.report["wraps"] == []
-    from hgq.conversion import _wraps
+    from hgq.verify import wraps_everywhere
 
     graph = project.graph
     beyond = X[100:] * 4
-    found = _wraps(graph, {"x": project.encode(beyond)[0]}, [beyond], True)
+    found = wraps_everywhere(graph, {"x": project.encode(beyond)[0]}, [beyond], True)
     assert found[0]["layer"] == "input x" and found[0]["samples"] == 100 and 0 < found[0]["count"] <= 100
     assert "input x" in "\n".join(hgq.report.text.facts(project.report | {"wraps": found}))
 

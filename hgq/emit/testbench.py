@@ -26,10 +26,10 @@ def testbench(top: str, sources: list[str], in_width: int, out_width: int, laten
         top=top, sources=sources, in_width=in_width, out_width=out_width, latency=latency
     )
     # The simulator is hgq's own, read as text: emitters do not import engines.
-    simulator = Path(hgq.__file__).with_name("sim") / "simulator.py"
+    simulator = sorted((Path(hgq.__file__).with_name("sim") / "simulator").glob("*.py"))
     return {
         "tb/test_rtl.py": runner,
-        "tb/simulator.py": simulator.read_text(encoding="utf-8"),
+        **{f"tb/simulator/{file.name}": file.read_text(encoding="utf-8") for file in simulator},
         **{f"tb/{name}": templates.text(f"tb/{name}") for name in _VERBATIM},
     }
 

@@ -35,7 +35,7 @@ ABSENT = "not installed"
 
 @contextmanager
 def hgq_errors() -> Iterator[None]:
-    """Turns what simulator.py raises, which knows nothing of hgq, into ToolError and VerificationError.
+    """Turns what `hgq.sim.simulator` raises, which knows nothing of hgq, into ToolError and VerificationError.
 
     The cause of a VerificationError is the `simulator.MismatchError` with index, cycle, expected and got as fields.
     """

@@ -4,7 +4,7 @@ from hgq.verify.certificate import float32_certificate
 from hgq.verify.compare import Difference, first_difference
 from hgq.verify.run import Engine, Verdict, verify_engines
 from hgq.verify.vectors import corner_vectors
-from hgq.verify.wraps import Wraps, count_wraps
+from hgq.verify.wraps import Wraps, count_wraps, wraps_everywhere
 
 __all__ = [
     "Difference",
@@ -16,4 +16,5 @@ __all__ = [
     "first_difference",
     "float32_certificate",
     "verify_engines",
+    "wraps_everywhere",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hgq.fixed import Overflow, as_objects, round_off
+from hgq.fixed import Overflow, as_objects, outside, round_off
 from hgq.ir.evaluate import batch_size, evaluate_nodes
 from hgq.ir.graph import Graph
 
@@ -60,6 +61,39 @@ def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
         for name, count in counts.items()
         if count
     ]
+
+
+def wraps_everywhere(
+    graph: Graph, encoded: Mapping[str, np.ndarray], raw: list[np.ndarray], at_port: bool
+) -> list[dict[str, Any]]:
+    """Where samples leave a range, at the ports, where the host rounds, and inside; as ``report.json`` has it.
+
+    Args:
+        encoded: the samples as integers of the ports. raw: the same as real numbers, in the order of the ports.
+        at_port: the ports have the types of the model's own quantizers, so what wraps there wraps in the model.
+    """
+    found = []
+    for name, x in zip(graph.inputs, raw, strict=True):
+        node = graph[name]
+        out = outside(x, node.types, node.attrs["rounding"]).reshape(len(x), -1)
+        if out.any():
+            where = np.flatnonzero(out.any(axis=0)).tolist()
+            how = f"{node.attrs['overflow']}{'' if at_port else ', at the port'}"
+            samples = int(out.any(axis=1).sum())
+            found.append(
+                {"layer": f"input {name}", "overflow": how, "count": samples, "samples": len(x), "elements": where}
+            )
+    for wrap in count_wraps(graph, encoded):
+        found.append(
+            {
+                "layer": wrap.layer,
+                "overflow": str(wrap.overflow),
+                "count": wrap.count,
+                "samples": wrap.samples,
+                "elements": list(wrap.elements),
+            }
+        )
+    return found
 
 
 def _quantizer(graph: Graph, name: str) -> str:

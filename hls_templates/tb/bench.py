@@ -1,6 +1,6 @@
 """The cocotb tests of a design: `bulk` for speed, the others drive and check the ports clock by clock.
 
-Runs inside the simulator. simulator.py puts config.json and the vectors into the folder BENCH_WORK and reads
+Runs inside the simulator. The package simulator puts config.json and the vectors into the folder BENCH_WORK and reads
 failure.json (the first thing that went wrong) and outputs.npy from there.
 """
 
@@ -32,7 +32,7 @@ def _integers(words):
 
 
 def _fail(check, kind, cycle, index=None, **numbers):
-    """Leaves the finding for simulator.py, unless an earlier one is there, and fails the test."""
+    """Leaves the finding for the package simulator, unless an earlier one is there, and fails the test."""
     found = {"top": CONFIG["top"], "check": check, "kind": kind, "cycle": cycle, "index": index} | numbers
     path = WORK / "failure.json"
     if not path.exists():
