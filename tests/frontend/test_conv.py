@@ -17,7 +17,6 @@ from hgq.report.layers import ebops
 from hgq.resource import model_ebops
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.conv_models import MODELS, net
-from tests.frontend.on_jax import check_all
 
 
 def check(make) -> None:
@@ -36,10 +35,6 @@ def check(make) -> None:
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_a_model_is_what_its_graph_computes(make) -> None:
     check(make)
-
-
-def test_jax_computes_the_same() -> None:
-    check_all("test_conv", "for name, make in t.MODELS.items(): print(name); t.check(make)", MODELS)
 
 
 def test_models_survive_saving(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from hgq.report.layers import ebops
 from hgq.resource import model_ebops
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.einsum_models import DATA, MODELS, of
-from tests.frontend.on_jax import check_all
 from tests.frontend.test_model import refused
 
 L = keras.layers
@@ -41,10 +40,6 @@ def check(make: Callable[[], keras.Model]) -> None:
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_a_model_is_what_its_graph_computes(make: Callable[[], keras.Model]) -> None:
     check(make)
-
-
-def test_jax_computes_the_same() -> None:
-    check_all("test_einsum", "for name, make in t.MODELS.items(): print(name); t.check(make)", MODELS)
 
 
 def test_models_survive_saving(tmp_path: Path) -> None:

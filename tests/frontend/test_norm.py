@@ -19,7 +19,6 @@ from hgq.resource import model_ebops
 from hgq.training import calibrate
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.norm_models import DATA, LAYERS, SHAPE, model_of
-from tests.frontend.on_jax import check_all
 
 
 def check(name: str) -> None:
@@ -38,10 +37,6 @@ def check(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_model_is_what_its_graph_computes(name: str) -> None:
     check(name)
-
-
-def test_jax_computes_the_same() -> None:
-    check_all("test_norm", "for name in t.LAYERS: print(name); t.check(name)", LAYERS)
 
 
 def test_models_survive_saving(tmp_path: Path) -> None:
