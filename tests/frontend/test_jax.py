@@ -1,4 +1,4 @@
-"""Models saved by one back end compute the same integers on JAX: one process, since starting JAX costs more than they."""
+"""Models saved by one back end compute the same integers on JAX: one process, since starting it costs most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softmax, normalisations and activations: Keras computes what the graph does, on both back ends."""
+"""Softmax, normalisations and activations: Keras computes what the graph does."""
 
 from __future__ import annotations
 
