@@ -104,7 +104,7 @@ def make_network(name: str) -> Path:
 
     if name in HGQ2:
         kind, options = HGQ2[name]
-        command = [str(peers.python()), str(HERE / "compile_hgq2.py"), str(samples(CACHE, kind)), str(file)]
+        command = [str(peers.python()), "-E", str(HERE / "compile_hgq2.py"), str(samples(CACHE, kind)), str(file)]
         subprocess.run([*command, *options.split()], check=True, env=peers.environment("jax"))
     elif name in OURS:
         from conversion import trained
@@ -155,7 +155,7 @@ def compiled(file: Path, variant: Variant) -> dict[str, Any]:
             command = [sys.executable, str(HERE / "compile.py"), "--ours"]
             request = variant.request
         else:
-            command = [str(peers.python()), str(HERE / "compile_peers.py")]
+            command = [str(peers.python()), "-E", str(HERE / "compile_peers.py")]  # -E: not our hgq
             request = {"tool": variant.tool, "clock": clock} | variant.request
         command += [str(file), str(out), json.dumps(request)]
         subprocess.run(command, check=True, env=peers.environment("tensorflow", threads=1))

@@ -14,7 +14,7 @@ from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module
 from hgq.netlist.targets import GENERIC, TARGETS, Target
-from hgq.passes import fuse_adders, insert_registers, optimise, shortest_clock
+from hgq.passes import fused_estimate, insert_registers, optimise, shortest_clock
 
 
 def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Callable[[Design], Design]]:
@@ -42,7 +42,7 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
 
 def _fused_luts(module: Module) -> int:
     """LUTs of a module on a target with adders of three operands."""
-    return lut_estimate(fuse_adders(module))
+    return fused_estimate(module)[1]
 
 
 def target_from(options: Mapping[str, Any]) -> Target:

@@ -7,10 +7,8 @@ How far it lies from Yosys is measured in `BAND`; what a slice packs together is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
-
-import numpy as np
 
 from hgq.fixed import FixedType
 from hgq.netlist.module import Module, Node
@@ -34,53 +32,53 @@ class Price:
         self._zeros = zero_bits(module)
         self._low, self._top = bits_read(module)
 
-    def __call__(self, i: int, instead: Node | None = None, flat: int | None = None) -> int:
-        """LUTs of node `i`, or of another node that would compute the same; `flat` of them, if that is known."""
-        node = instead or self._module.nodes[i]
+    def __call__(self, i: int, flat: int | None = None) -> int:
+        """LUTs of node `i`; `flat` of them, if that is known."""
+        node = self._module.nodes[i]
         if node.constant or not self._top[i]:
             return 0
         if flat is not None:
             return flat
         return _luts(self._module, node, self._zeros, max(self._low[i], self._zeros[i]), self._top[i])
 
+    def add3(self, i: int, args: tuple[int, ...], shifts: tuple[int, ...], signs: tuple[int, ...]) -> int:
+        """LUTs of an adder of three operands that computes what the sum `i` does, and is no constant."""
+        width = min(self._module.nodes[i].width, self._top[i])
+        return max(width - add3_start(args, shifts, signs, self._zeros)[0], 0)
 
-def add3_start(node: Node, zeros: Sequence[int]) -> tuple[int, int]:
-    """The lowest bit of an `add3` that needs logic, and which operand passes through below it.
+
+def add3_start(
+    args: tuple[int, ...], shifts: tuple[int, ...], signs: tuple[int, ...], zeros: Sequence[int]
+) -> tuple[int, int]:
+    """The lowest bit of an adder of three operands that needs logic, and which operand passes through below it.
 
     Args:
         zeros: of every node of the module, how many low bits are always 0.
     """
-    lows = [
-        (shift + zeros[arg], -sign, place)
-        for place, (arg, shift, sign) in enumerate(zip(node.args, node.params[:3], node.params[3:], strict=True))
-    ]
-    (lowest, negative, place), (second, *_), _ = sorted(lows)
-    return (lowest if negative > 0 else second), place
+    lows = sorted([(shifts[k] + zeros[args[k]], -signs[k], k) for k in (0, 1, 2)])
+    return lows[lows[0][1] < 0][0], lows[0][2]
 
 
 def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> int:
     """LUTs of one node, of which the bits ``low .. top - 1`` are read and may be 1."""
-    width = min(node.type.width, top)
+    width = min(node.width, top)
     args = [module.nodes[arg] for arg in node.args]
     match node.op:
         case "add" | "sub":
-            a, b = (
-                Operand(arg.lo, arg.hi, zeros[ref], shift)
-                for arg, ref, shift in zip(args, node.args, node.params, strict=True)
-            )
-            return sum_luts(node.op, a, b, width)
+            (a, b), (ra, rb), (sa, sb) = args, node.args, node.params
+            return sum_luts(node.op, Operand(a.lo, a.hi, zeros[ra], sa), Operand(b.lo, b.hi, zeros[rb], sb), width)
         case "add3":
-            return max(width - add3_start(node, zeros)[0], 0)
+            return max(width - add3_start(node.args, node.params[:3], node.params[3:], zeros)[0], 0)
         case "neg":
             return max(width - zeros[node.args[0]], 0)
         case "relu":
             return max(width - low, 0)
         case "max" | "min":
-            return width + max(a.type.width + shift for a, shift in zip(args, node.params, strict=True))
+            return width + max(a.width + shift for a, shift in zip(args, node.params, strict=True))
         case "mul":
-            return args[0].type.width * args[1].type.width
+            return args[0].width * args[1].width
         case "lookup":
-            return width * _table(args[0].type.width)
+            return width * _table(args[0].width)
         case "table":
             return table_luts(node.params, low, width)
         case "table_sum":
@@ -91,7 +89,7 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
             below = min(max(a.shift - b.shift, 0), FixedType.holding(b.lo, b.hi, 0).width) if op == "add" else 0
             return sum_luts(op, a, b, width) + below
         case "clamp":
-            return max(width - low, 0) + -(-max(args[0].type.width - node.type.width, 0) // 5)
+            return max(width - low, 0) + -(-max(args[0].width - node.width, 0) // 5)
     return 0
 
 
@@ -109,17 +107,23 @@ def sum_luts(op: str, a: Operand, b: Operand, width: int) -> int:
 
     Bits at which an operand has a bit that is neither absent nor a mere wire.
     """
-    spans = []
-    for lo, hi, zeros, shift in (a, b):
-        # A constant needs a LUT only where the other operand has a bit too.
-        high = 0 if lo == hi else width if lo < 0 else shift + FixedType.holding(lo, hi, 0).width
-        spans.append((shift + zeros, high))
-    (a_low, a_high), (b_low, b_high) = spans
-    if op == "add" and (b_low >= a_high > 0 or a_low >= b_high > 0):
-        return 0  # the operands share no bit: a concatenation
-    # Below the first bit of what is added or subtracted, the other operand passes through.
-    first = max(a_low, b_low) if op == "add" else b_low
+    a_low, a_high = a.zeros + a.shift, _high(a, width)
+    b_low, b_high = b.zeros + b.shift, _high(b, width)
+    if op == "add":
+        if b_low >= a_high > 0 or a_low >= b_high > 0:
+            return 0  # the operands share no bit: a concatenation
+        # Below the first bit of what is added or subtracted, the other operand passes through.
+        first = max(a_low, b_low)
+    else:
+        first = b_low
     return max(min(max(a_high, b_high), width) - first, 0)
+
+
+def _high(operand: Operand, width: int) -> int:
+    """One more than the highest bit of an operand that needs logic in a sum of `width` bits."""
+    lo, hi, _, shift = operand
+    # A constant needs a LUT only where the other operand has a bit too.
+    return 0 if lo == hi else width if lo < 0 else shift + hi.bit_length()
 
 
 def _table_operand(params: tuple[int, ...], shift: int) -> Operand:
@@ -137,23 +141,25 @@ def zero_bits(module: Module) -> list[int]:
     """For each node, how many of its low bits are always 0."""
     zeros: list[int] = []
     for node in module.nodes:
-        args = [zeros[arg] for arg in node.args]
         match node.op:
+            case "add" | "sub":
+                (a, b), (sa, sb) = node.args, node.params
+                zeros.append(min(zeros[a] + sa, zeros[b] + sb))
             case "const":
                 zeros.append(trailing_zeros(node.lo))
-            case "add" | "sub" | "add3" | "max" | "min":
-                zeros.append(min(z + shift for z, shift in zip(args, node.params, strict=False)))
+            case "add3" | "max" | "min":
+                zeros.append(min(zeros[arg] + shift for arg, shift in zip(node.args, node.params, strict=False)))
             case "table_sum":
                 _, (sa, sb), table = table_sum_params(node.params)
-                zeros.append(min(args[0] + sa, _table_operand(table, sb).zeros + sb))
+                zeros.append(min(zeros[node.args[0]] + sa, _table_operand(table, sb).zeros + sb))
             case "concat":
-                zeros.append(min(args[0] + node.params[0], args[1]))
+                zeros.append(min(zeros[node.args[0]] + node.params[0], zeros[node.args[1]]))
             case "mul":
-                zeros.append(sum(args))
+                zeros.append(sum(zeros[arg] for arg in node.args))
             case "neg" | "relu" | "register" | "extend":
-                zeros.append(args[0])
+                zeros.append(zeros[node.args[0]])
             case "keep":
-                zeros.append(max(args[0] - node.params[0], 0))
+                zeros.append(max(zeros[node.args[0]] - node.params[0], 0))
             case _:
                 zeros.append(0)
     return zeros
@@ -164,20 +170,34 @@ def _table(inputs: int) -> int:
     return 1 if inputs <= 6 else 1 << inputs - 6
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 14)
 def table_luts(params: tuple[int, ...], low: int = 0, top: int = 1 << 30) -> int:
     """LUTs of the output bits ``low .. top - 1`` of a `table`, by the inputs on which each of them depends."""
     widths, entries = table_params(params)
     top = min(top, FixedType.holding(min(entries), max(entries), 0).width)
     inputs = sum(widths)
-    values = np.array(entries, np.int64 if top < 63 else object)
-    columns = {bytes(column) for column in (values[:, None] >> np.arange(low, top) & 1).astype(np.uint8).T}
+    # Truth tables as integers: bit e is that of entry e.
+    columns = {int("".join(["1" if entry >> at & 1 else "0" for entry in entries]), 2) for at in range(low, top)}
+    halves = _halves(inputs)
     luts = 0
     for column in columns:
-        bits = np.frombuffer(column, np.uint8).reshape((2,) * inputs)
-        needed = sum((bits != np.flip(bits, axis)).any() for axis in range(inputs))
+        needed = sum((column >> step ^ column) & half != 0 for step, half in halves)
         luts += _table(needed) if needed > 1 else 0
     return luts
+
+
+@cache
+def _halves(inputs: int) -> list[tuple[int, int]]:
+    """For each input: how far apart entries are that differ in it alone, and a mask of the first of each pair.
+
+    Entries are counted from the highest bit of a truth table, which changes nothing: it mirrors every input.
+    """
+    pairs = []
+    for k in range(inputs):
+        step = 1 << k
+        half = sum(((1 << step) - 1) << 2 * step * n for n in range(1 << inputs - 1 - k))
+        pairs.append((step, half))
+    return pairs
 
 
 def absorbed(module: Module) -> dict[int, int]:
@@ -188,26 +208,33 @@ def absorbed(module: Module) -> dict[int, int]:
     the carry chain by itself. That is the subtrahend; of two unsigned addends synthesis takes the wider one. And a
     product with a bit that one sum alone reads, for one operand of that.
     """
-    readers: list[list[int]] = [[] for _ in module.nodes]
-    kinds: list[set[str]] = [set() for _ in module.nodes]
+    nodes, readers = module.nodes, module.readers()
+    # Whether a clamp reads a node, and whether anything else does, whatever wires lie between.
+    clamped, other = [False] * len(nodes), [False] * len(nodes)
     for port in module.outputs:
         for ref in port.refs:
-            readers[ref].append(-1)
-            kinds[ref].add("output")
-    for i in range(len(module.nodes) - 1, -1, -1):
-        node = module.nodes[i]
+            other[ref] = True
+    for i in range(len(nodes) - 1, -1, -1):
+        node = nodes[i]
         for arg in node.args:
-            readers[arg].append(i)
-            kinds[arg] |= kinds[i] if node.op == "keep" else {node.op}
-    found = {i: 0 for i, n in enumerate(module.nodes) if n.op == "relu" and kinds[i] == {"clamp"}}
-    for i, node in enumerate(module.nodes):
-        if node.op in ("add", "sub"):
-            rows = [arg for arg in node.args if readers[arg] == [i] and _is_row(module, module.nodes[arg])]
+            if node.op == "keep":
+                clamped[arg] |= clamped[i]
+                other[arg] |= other[i]
+            elif node.op == "clamp":
+                clamped[arg] = True
+            else:
+                other[arg] = True
+    found: dict[int, int] = {}
+    for i, node in enumerate(nodes):
+        if node.op == "relu" and clamped[i] and not other[i]:
+            found[i] = 0
+        elif node.op in ("add", "sub"):
+            rows = [arg for arg in node.args if nodes[arg].op == "mul" and readers[arg] == 1 and _is_row(module, nodes[arg])]
             found |= dict.fromkeys(rows[-1:], 0)
-        table = guest(module, node)
-        if table is not None and readers[table] == [i]:
-            below = node.params[0] - node.params[1] if table == node.args[1] else node.params[1] - node.params[0]
-            found[table] = min(max(below, 0), module.nodes[table].type.width) if node.op == "add" else 0
+            table = guest(module, node)
+            if table is not None and readers[table] == 1:
+                below = node.params[0] - node.params[1] if table == node.args[1] else node.params[1] - node.params[0]
+                found[table] = min(max(below, 0), nodes[table].width) if node.op == "add" else 0
     return found
 
 
@@ -220,10 +247,12 @@ def guest(module: Module, node: Node) -> int | None:
     """The operand of a sum that may share its LUTs: a table of up to five inputs in the right place."""
     if node.op not in ("add", "sub"):
         return None
-    (a, b), (sa, sb) = (tuple(module.nodes[arg] for arg in node.args), node.params)
+    a, b = module.nodes[node.args[0]], module.nodes[node.args[1]]
+    if a.op != "table" and b.op != "table":
+        return None
     place = 1
     if node.op == "add":
-        widths = a.type.width + sa, b.type.width + sb
+        widths = a.width + node.params[0], b.width + node.params[1]
         if min(a.lo, b.lo) < 0 or widths[0] == widths[1]:
             return None
         place = int(widths[1] > widths[0])
@@ -234,40 +263,39 @@ def guest(module: Module, node: Node) -> int | None:
 
 def bits_read(module: Module) -> tuple[list[int], list[int]]:
     """For each node, the lowest bit that anything reads, and one more than the highest."""
+    nodes = module.nodes
     wide = 1 << 30
-    low, top = [wide] * len(module.nodes), [0] * len(module.nodes)
+    low, top = [wide] * len(nodes), [0] * len(nodes)
+    widths = [node.width for node in nodes]
     for port in module.outputs:
         for ref in port.refs:
-            low[ref], top[ref] = 0, module.nodes[ref].type.width
-    for i in range(len(module.nodes) - 1, -1, -1):
-        node = module.nodes[i]
-        width = min(node.type.width, top[i])
+            low[ref], top[ref] = 0, widths[ref]
+    for i in range(len(nodes) - 1, -1, -1):
+        node = nodes[i]
+        width = min(widths[i], top[i])
         if not width:
             continue
-        shifts: tuple[int, ...] = (0,) * len(node.args)
-        if node.op in ("add", "sub", "add3"):
-            shifts = node.params[: len(node.args)]
-        elif node.op == "concat":
-            shifts = (*node.params, 0)
-        elif node.op == "table_sum":
-            shifts = (node.params[1], *shifts[1:])
-        for place, (arg, shift) in enumerate(zip(node.args, shifts, strict=True)):
-            whole = module.nodes[arg].type.width
-            first, last = 0, whole
-            match node.op:
+        op, params = node.op, node.params
+        for place, arg in enumerate(node.args):
+            first, last = 0, widths[arg]
+            match op:
                 case "add" | "sub" | "add3":
-                    last = width - shift
+                    last = width - params[place]
                 case "table_sum" if place == 0:
-                    last = width - shift
+                    last = width - params[1]
                 case "register" | "extend":
                     first, last = low[i], width
                 case "concat":
+                    shift = params[0] if place == 0 else 0
                     first, last = max(low[i] - shift, 0), width - shift
                 case "neg":
                     last = width
                 case "keep":
-                    first, last = max(low[i] + node.params[0], 0), width + node.params[0]
+                    first, last = max(low[i] + params[0], 0), width + params[0]
                 case "relu":
                     first = low[i]
-            low[arg], top[arg] = min(low[arg], first), max(top[arg], min(last, whole))
+            if first < low[arg]:
+                low[arg] = first
+            if last > top[arg]:
+                top[arg] = min(last, widths[arg])
     return low, top

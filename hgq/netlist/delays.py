@@ -41,36 +41,36 @@ class DelayModel:
         """Nanoseconds from the last operand to the result."""
         match node.op:
             case "add" | "sub" | "neg":
-                return self._adder(node.type.width)
+                return self._adder(node.width)
             case "add3":
                 # The LUT that sums three bits feeds the one in the next place.
-                return self.lut + self._adder(node.type.width)
+                return self.lut + self._adder(node.width)
             case "relu":
                 return self.lut
             case "max" | "min":
                 # A comparison, then a selection.
-                widest = max(module.nodes[arg].type.width + by for arg, by in zip(node.args, node.params, strict=True))
+                widest = max(module.nodes[arg].width + by for arg, by in zip(node.args, node.params, strict=True))
                 return self.lut + self._compare(widest)
             case "mul":
-                narrow, wide = sorted(module.nodes[arg].type.width for arg in node.args)
+                narrow, wide = sorted(module.nodes[arg].width for arg in node.args)
                 tree = self.lut + self._adder(wide) * (narrow - 1).bit_length()
                 if self.block is None:
                     return tree
                 return min(tree, self.block + self._adder(wide) * (-(-narrow // 17) * -(-wide // 26) - 1))
             case "lookup":
-                return self._table(module.nodes[node.args[0]].type.width)
+                return self._table(module.nodes[node.args[0]].width)
             case "table_sum":
                 # The table stands in the LUTs of the sum, as far as these have the inputs.
                 _, _, table = table_sum_params(node.params)
                 beside = self._table(sum(table_params(table)[0]) + 1) - self.lut
-                return self._adder(node.type.width) + beside
+                return self._adder(node.width) + beside
             case "table":
                 return self._table(sum(table_params(node.params)[0]))
             case "clamp":
                 lo, hi = node.params
                 if hi & (hi + 1) == 0 and lo in (0, -hi - 1):
                     return 2 * self.lut  # whether the bits cut off agree, then a selection
-                return self.lut + self._compare(module.nodes[node.args[0]].type.width)
+                return self.lut + self._compare(module.nodes[node.args[0]].width)
             case "input" | "const" | "keep" | "concat" | "extend" | "register":
                 return 0.0
         raise IRError(f"the delay model has no rule for the op {node.op!r}")

@@ -38,6 +38,12 @@ class Node:
         return _holding(self.lo, self.hi, self.frac)
 
     @property
+    def width(self) -> int:
+        """Bits of `type`."""
+        lo, hi = self.lo, self.hi
+        return (hi if hi > ~lo else ~lo).bit_length() + 1 if lo < 0 else hi.bit_length() or 1
+
+    @property
     def constant(self) -> bool:
         return self.lo == self.hi
 

@@ -14,7 +14,7 @@ from hgq.netlist.design import Design
 from hgq.netlist.module import Module
 from hgq.netlist.targets import GENERIC, Target
 from hgq.passes.absorb_constants import absorb_constants
-from hgq.passes.fuse_adders import fuse_adders
+from hgq.passes.fuse_adders import fuse_adders, fused_estimate
 from hgq.passes.hoist_rounding import hoist_rounding
 from hgq.passes.insert_registers import insert_registers, shortest_clock
 from hgq.passes.join_tables import join_tables
@@ -43,6 +43,7 @@ __all__ = [
     "PIPELINE",
     "absorb_constants",
     "fuse_adders",
+    "fused_estimate",
     "hoist_rounding",
     "insert_registers",
     "join_tables",

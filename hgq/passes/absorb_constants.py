@@ -102,7 +102,7 @@ class _Search:
             return None
         rest = c & (1 << shift) - 1
         q = c >> shift
-        as_it_is = self._at(x, q, negative, min(node.type.width, self.top[i]) - shift).luts
+        as_it_is = self._at(x, q, negative, min(node.width, self.top[i]) - shift).luts
         plan = self.best(x, q, negative, self.top[i] - shift, LEVELS)
         moved = plan.terms is not None or plan.entries is not None
         return (plan, shift, rest) if moved and plan.luts <= as_it_is else None
@@ -148,7 +148,7 @@ class _Search:
         if not levels or not self._own(x) or not (q or negative):
             return plan
         node = self.module.nodes[x]
-        width = min(node.type.width, top)
+        width = min(node.width, top)
         a, b = (
             Operand(self.module.nodes[arg].lo, self.module.nodes[arg].hi, self.zeros[arg], shift)
             for arg, shift in zip(node.args, node.params, strict=True)

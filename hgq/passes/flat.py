@@ -164,7 +164,7 @@ def _layer(
             if place[i] >= 0:
                 found_readers = tuple(dict.fromkeys(reads[i] + [end] * (place[i] in out)))
                 if found_readers:
-                    flat.nets.append((place[i], node.type.width * times, found_readers))
+                    flat.nets.append((place[i], node.width * times, found_readers))
     for one in layer:
         place = flat.place[one.module]
         for port, (name, part) in zip(design.modules[one.module].outputs, one.output_elements(), strict=True):

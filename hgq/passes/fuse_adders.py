@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from hgq.netlist.cost import Price, absorbed
@@ -21,15 +21,16 @@ def fuse_adders(module: Module, clock_ns: float = inf, model: DelayModel = DEFAU
     which no two are in each other's way. An adder of three operands is slower than one of two, if faster than two of
     these: what would make the slowest output of the module later, or not fit a clock period, stays as it is.
     """
-    fusions = _fusions(module, clock_ns - model.register, model)
+    fusions = _fusions(module, Price(module), absorbed(module), clock_ns - model.register, model)
     arrival = _Arrival(module, model)
     _, times = arrival({})
     limit = max((times[ref] for ref in _outputs(module)), default=0.0)
     chosen = _choose(module, fusions)
     while late := _late(module, fusions, chosen, limit, arrival):
-        left = fusions.keys() - late
-        fusions = {i: replace(f, excludes=f.excludes & left) for i, f in fusions.items() if i in left}
-        chosen = _exchanged(fusions, chosen - late)
+        near = _around(fusions, late)
+        for i in late:
+            del fusions[i]
+        chosen = _exchanged(fusions, chosen - late, near)
     builder, new = rebuild(module)
     into = _into(fusions, chosen)
     for i, node in enumerate(module.nodes):
@@ -42,6 +43,14 @@ def fuse_adders(module: Module, clock_ns: float = inf, model: DelayModel = DEFAU
         else:
             new[i] = builder.copy(node, tuple(new[arg] for arg in node.args))
     return builder.module({port.name: [new[ref] for ref in port.refs] for port in module.outputs})
+
+
+def fused_estimate(module: Module) -> tuple[int, int]:
+    """LUTs of `module` by hgq/netlist/cost.py: as it is, and with its adders fused, as if time did not matter."""
+    price, shared = Price(module), absorbed(module)
+    luts = sum(price(i, flat=shared.get(i)) for i in range(len(module.nodes)))
+    fusions = _fusions(module, price, shared)
+    return luts, luts - sum(fusions[i].saved for i in _choose(module, fusions))
 
 
 _SAME = 1e-6
@@ -64,62 +73,75 @@ def _into(fusions: dict[int, _Fusion], chosen: set[int]) -> dict[int, int]:
 
 def _fused(module: Module, reader: int, m: int) -> Node:
     """What `reader` becomes once sum `m` is dissolved in it."""
-    args, shifts, signs = _joined(module, reader, m)
-    node = module.nodes[reader]
+    return _add3(module.nodes[reader], *_joined(module, reader, m))
+
+
+def _add3(node: Node, args: tuple[int, ...], shifts: tuple[int, ...], signs: tuple[int, ...]) -> Node:
+    """An adder of three operands that computes what `node` does."""
     return Node("add3", args, (*shifts, *signs), node.lo, node.hi)
 
 
-def _fusions(module: Module, limit: float, model: DelayModel) -> dict[int, _Fusion]:
+def _fusions(
+    module: Module, price: Price, shared: dict[int, int], limit: float = inf, model: DelayModel = DEFAULT
+) -> dict[int, _Fusion]:
     """Every sum that can be dissolved at a gain, into adders that take at most `limit` ns."""
-    nodes, price, shared = module.nodes, Price(module), absorbed(module)
-    # A table that shares the LUTs of a sum has to have its own once the sum has three operands.
-    guests = [
-        sum(price(arg) - shared[arg] for arg in node.args if arg in shared) if _is_sum(node) else 0 for node in nodes
-    ]
+    nodes = module.nodes
+    sums = [_is_sum(node) for node in nodes]
     readers: list[list[int]] = [[] for _ in nodes]
+    own = [0] * len(nodes)
     for i, node in enumerate(nodes):
         for arg in node.args:
             readers[arg].append(i)
-    fixed = {ref for port in module.outputs for ref in port.refs}
+        if sums[i]:
+            # A table that shares the LUTs of a sum has to have its own once the sum has three operands.
+            guests = sum(price(arg) - shared[arg] for arg in node.args if arg in shared) if shared else 0
+            own[i] = price(i) - guests
+    for i in _outputs(module):
+        sums[i] = False
+    slow = [False] * len(nodes)
+    if limit < inf:
+        slow = [_is_sum(node) and model.delay(module, _add3(node, (), (), ())) > limit for node in nodes]
     saved: dict[int, int] = {}
-    for i, node in enumerate(nodes):
-        if not _is_sum(node) or i in fixed or not readers[i]:
+    for i, found in enumerate(readers):
+        if not sums[i] or not found or len(set(found)) < len(found):
             continue
-        if any(not _is_sum(nodes[r]) for r in readers[i]) or len(set(readers[i])) < len(readers[i]):
-            continue
-        gain = price(i) - guests[i]
-        for r in readers[i]:
-            fused = _fused(module, r, i)
-            if 1 not in fused.params[3:] or model.delay(module, fused) > limit:
+        gain = own[i]
+        for r in found:
+            if slow[r] or not _is_sum(nodes[r]):
                 break
-            gain += price(r) - guests[r] - price(r, fused)
+            args, shifts, signs = _joined(module, r, i)
+            if 1 not in signs:
+                break
+            gain += own[r] - price.add3(r, args, shifts, signs)
         else:
             if gain > 0:
                 saved[i] = gain
-    found = {}
+    fusions = {}
     for i, gain in saved.items():
         # Neither what reads it or what it reads, nor what is read together with it, can be dissolved as well.
-        near = {*readers[i], *nodes[i].args} | {arg for r in readers[i] for arg in nodes[r].args}
-        found[i] = _Fusion(tuple(readers[i]), gain, frozenset(near & saved.keys() - {i}))
-    return found
+        near = {*readers[i], *nodes[i].args}
+        for r in readers[i]:
+            near.update(nodes[r].args)
+        fusions[i] = _Fusion(tuple(readers[i]), gain, frozenset(near & saved.keys() - {i}))
+    return fusions
 
 
 def _is_sum(node: Node) -> bool:
     return node.op in ("add", "sub") and not node.constant
 
 
-def _operands(node: Node) -> Operands:
-    return node.args, node.params, (1, 1 if node.op == "add" else -1)
-
-
 def _joined(module: Module, reader: int, m: int) -> Operands:
     """The three operands of `reader` once sum `m` is dissolved in it."""
-    inner, outer = _operands(module.nodes[m]), _operands(module.nodes[reader])
-    place = outer[0].index(m)
-    other = 1 - place
-    args = (*inner[0], outer[0][other])
-    shifts = (*(s + outer[1][place] for s in inner[1]), outer[1][other])
-    return args, shifts, (*(s * outer[2][place] for s in inner[2]), outer[2][other])
+    inner, outer = module.nodes[m], module.nodes[reader]
+    place = outer.args.index(m)
+    up, sign = outer.params[place], 1 if place == 0 or outer.op == "add" else -1
+    other = 1 if place == 1 or outer.op == "add" else -1
+    (a, b), (sa, sb) = inner.args, inner.params
+    return (
+        (a, b, outer.args[1 - place]),
+        (sa + up, sb + up, outer.params[1 - place]),
+        (sign, sign if inner.op == "add" else -sign, other),
+    )
 
 
 class _Arrival:
@@ -184,20 +206,35 @@ def _choose(module: Module, fusions: dict[int, _Fusion]) -> set[int]:
     return max(starts, key=lambda chosen: sum(fusions[i].saved for i in chosen))
 
 
-def _exchanged(fusions: dict[int, _Fusion], chosen: set[int]) -> set[int]:
-    """`chosen` after exchanges: one sum for all that it excludes, two for one that excludes both."""
-    better = True
-    while better:
-        better = False
-        for i, fusion in fusions.items():
-            blockers = fusion.excludes & chosen
+def _exchanged(fusions: dict[int, _Fusion], chosen: set[int], dirty: set[int] | None = None) -> set[int]:
+    """`chosen` after exchanges: one sum for all that it excludes, two for one that excludes both.
+
+    Args:
+        dirty: where an exchange may be of use; everywhere by default.
+    """
+    todo = fusions.keys() if dirty is None else dirty
+    while todo:
+        changed: set[int] = set()
+        for i in sorted(todo):
+            if i not in fusions:
+                continue
+            fusion = fusions[i]
             if i in chosen:
-                better |= _two_for_one(fusions, chosen, i)
-            elif fusion.saved > sum(fusions[other].saved for other in blockers):
+                changed |= _two_for_one(fusions, chosen, i)
+                continue
+            blockers = fusion.excludes & chosen
+            if fusion.saved > sum(fusions[other].saved for other in blockers):
                 chosen -= blockers
                 chosen.add(i)
-                better = True
+                changed |= {i, *blockers}
+        todo = _around(fusions, changed)
     return chosen
+
+
+def _around(fusions: dict[int, _Fusion], changed: set[int]) -> set[int]:
+    """The sums for which an exchange may be of use now that some came or went: up to two steps away."""
+    near = {k for i in changed for k in fusions[i].excludes} | changed
+    return {k for i in near if i in fusions for k in fusions[i].excludes} | near
 
 
 def _best_of_trees(module: Module, fusions: dict[int, _Fusion]) -> set[int]:
@@ -229,13 +266,16 @@ def _best_of_trees(module: Module, fusions: dict[int, _Fusion]) -> set[int]:
     return chosen
 
 
-def _two_for_one(fusions: dict[int, _Fusion], chosen: set[int], i: int) -> bool:
-    """Exchanges sum `i` for two that only it excludes and that save more."""
-    free = [k for k in sorted(fusions[i].excludes) if not (fusions[k].excludes & chosen) - {i}]
+def _two_for_one(fusions: dict[int, _Fusion], chosen: set[int], i: int) -> set[int]:
+    """Exchanges sum `i` for two that only it excludes and that save more; those that came or went."""
+    own = fusions[i]
+    if len(own.excludes) < 2:
+        return set()
+    free = [k for k in sorted(own.excludes) if k in fusions and fusions[k].excludes & chosen == {i}]
     for place, k in enumerate(free):
         for other in free[place + 1 :]:
-            if other not in fusions[k].excludes and fusions[k].saved + fusions[other].saved > fusions[i].saved:
+            if other not in fusions[k].excludes and fusions[k].saved + fusions[other].saved > own.saved:
                 chosen.discard(i)
                 chosen.update((k, other))
-                return True
-    return False
+                return {i, k, other}
+    return set()

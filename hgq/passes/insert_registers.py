@@ -121,7 +121,7 @@ def _refuse_slow_ops(design: Design, budget: float, clock_ns: float, model: Dela
         return
     raise ConversionError(
         [
-            f"  - {node.origin}: a {node.type.width}-bit {node.op} takes {takes:.2f} ns by the delay model of "
+            f"  - {node.origin}: a {node.width}-bit {node.op} takes {takes:.2f} ns by the delay model of "
             f"{model.name}, which does not fit a clock of {clock_ns:g} ns\n"
             f"      Fix: use a clock of at least {takes + model.register + 0.005:.2f} ns, or narrower types."
         ]

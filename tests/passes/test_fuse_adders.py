@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hgq.netlist import Builder, Module, evaluate_module
-from hgq.netlist.cost import lut_estimate
+from hgq.netlist.cost import Price, absorbed, lut_estimate
 from hgq.netlist.delays import DEFAULT
 from hgq.passes import fuse_adders
 
@@ -109,7 +109,7 @@ def random_module(rng: np.random.Generator) -> Module:
 def best(module: Module) -> int:
     """The least LUTs over all sets of sums that may be dissolved together, each set built and priced."""
     fuse = sys.modules["hgq.passes.fuse_adders"]  # the package's name is the function
-    fusions = fuse._fusions(module, 100.0, DEFAULT)
+    fusions = fuse._fusions(module, Price(module), absorbed(module), 100.0)
     least = lut_estimate(module)
     saved = [0]
     for size in range(1, len(fusions) + 1):
