@@ -12,9 +12,8 @@ from hgq.lower import cmvm, lower
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
-from hgq.netlist.module import Module
 from hgq.netlist.targets import GENERIC, TARGETS, Target
-from hgq.passes import fused_estimate, insert_registers, optimise, shortest_clock
+from hgq.passes import fewest_cycles, fused_estimate, insert_registers, optimise, shortest_clock
 
 
 def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Callable[[Design], Design]]:
@@ -27,22 +26,32 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
 
     def price(design: Design) -> tuple[float, int]:
         """The clock, or the cycles, then LUTs."""
-        first = pipeline(design).latency if latency is None else shortest_clock(design, latency, model=model)
+        if latency is None:
+            first: float = fewest_cycles(design, options["clock_ns"], model=model)
+        else:
+            first = shortest_clock(design, latency, model=model)
         copies = Counter(one.module for one in design.instances)
         return first, sum(count * lut_estimate(design.modules[name]) for name, count in copies.items())
 
     target = target_from(options)
     clock_ns = options["clock_ns"] if latency is None else inf  # it follows from the latency
-    # Two levels of adders of two operands are one of three, so a level more may still be no cycle more; and tables that
-    # only pay beside adders of two operands may be what saves a cycle.
-    ways = ((0, _fused_luts), (1, _fused_luts), (0, lut_estimate)) if target.carry else ((0, lut_estimate),)
-    designs = [optimise(_lowered(graph, top, options, *way), target, clock_ns, model) for way in ways]
-    return (min(designs, key=price) if target.carry else designs[0]), pipeline
+    if not target.carry:
+        return optimise(_lowered(graph, top, options, cmvm.Trials()), target, clock_ns, model), pipeline
+    trials = cmvm.Trials(fused_estimate, measures=2)
+    lowered: list[Design] = []
+    for way in WAYS:
+        made = _lowered(graph, top, options, trials, *way)
+        if made not in lowered:
+            lowered.append(made)
+    return min((optimise(made, target, clock_ns, model) for made in lowered), key=price), pipeline
 
 
-def _fused_luts(module: Module) -> int:
-    """LUTs of a module on a target with adders of three operands."""
-    return fused_estimate(module)[1]
+PLAIN, FUSED = 0, 1
+"""The measures of `fused_estimate`: LUTs with adders of two operands, and of three."""
+WAYS = ((FUSED, 0), (FUSED, 1), (PLAIN, 0))
+"""The measure by which adders are weighed against tables, and adder levels beyond the least, where adders may have
+three operands. Two levels of adders of two operands are one of three, so a level more may still be no cycle more; and
+tables that only pay beside adders of two operands may be what saves a cycle."""
 
 
 def target_from(options: Mapping[str, Any]) -> Target:
@@ -50,11 +59,12 @@ def target_from(options: Mapping[str, Any]) -> Target:
     return TARGETS[options.get("target", GENERIC.name)]
 
 
-def _lowered(graph: Graph, top: str, options: Mapping[str, Any], extra_depth: int, price: cmvm.Price) -> Design:
+def _lowered(
+    graph: Graph, top: str, options: Mapping[str, Any], trials: cmvm.Trials, measure: int = 0, deeper: int = 0
+) -> Design:
     """The design as the adder-graph optimiser makes it under these options."""
     objective = cmvm.OBJECTIVES[options.get("objective", "lut")]
     if objective == cmvm.Objective.LUT and target_from(options).carry:
         objective = cmvm.Objective.LUT3
-    wish = cmvm.Options(options.get("effort", 1), objective, extra_depth)
-    with cmvm.using(wish, price):
+    with cmvm.using(cmvm.Options(options.get("effort", 1), objective), trials, measure, deeper):
         return lower(graph, top)

@@ -16,7 +16,7 @@ from hgq.netlist.targets import GENERIC, Target
 from hgq.passes.absorb_constants import absorb_constants
 from hgq.passes.fuse_adders import fuse_adders, fused_estimate
 from hgq.passes.hoist_rounding import hoist_rounding
-from hgq.passes.insert_registers import insert_registers, shortest_clock
+from hgq.passes.insert_registers import fewest_cycles, insert_registers, shortest_clock
 from hgq.passes.join_tables import join_tables
 from hgq.passes.merge_constants import merge_constants
 
@@ -42,6 +42,7 @@ def optimise(design: Design, target: Target = GENERIC, clock_ns: float = inf, mo
 __all__ = [
     "PIPELINE",
     "absorb_constants",
+    "fewest_cycles",
     "fuse_adders",
     "fused_estimate",
     "hoist_rounding",

@@ -57,6 +57,17 @@ def insert_registers(
     return _pipelined(design, flat, cycle, first, last, register_inputs, register_outputs)
 
 
+def fewest_cycles(design: Design, clock_ns: float, *, model: DelayModel = DEFAULT) -> int:
+    """The cycles of `insert_registers`, ports registered, without the search for the fewest registers.
+
+    Raises:
+        ConversionError: a single op takes longer than the period.
+    """
+    budget = clock_ns - model.register
+    _refuse_slow_ops(design, budget, clock_ns, model)
+    return max(earliest(flatten(design, model.delay, budget), budget, 1)[0], default=1) + 1
+
+
 def shortest_clock(
     design: Design,
     latency: int,

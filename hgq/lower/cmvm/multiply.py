@@ -5,36 +5,67 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from hgq.fixed import as_objects
+from hgq.fixed import FixedType, as_objects
 from hgq.lower.cmvm import few_bits, native
 from hgq.lower.cmvm.few_bits import OWN
 from hgq.lower.cmvm.graph import AdderGraph
 from hgq.lower.cmvm.naive import balanced_trees
 from hgq.lower.cmvm.options import Options
 from hgq.netlist.cost import lut_estimate
-from hgq.netlist.module import Builder, Module, Node
+from hgq.netlist.module import Builder, Module
 
 DEFAULT = Options()
 FEW_BITS = 4
 """Inputs of more bits than this never go into tables."""
 WORTH = 0.97
 """Tables must save three parts in a hundred: passes that follow (absorb_constants) save more on adders."""
-Price = Callable[[Module], int]
-"""LUTs of a module on the FPGA that it is for."""
-_WISHED: ContextVar[tuple[Options, Price]] = ContextVar("how to look for adder graphs", default=(DEFAULT, lut_estimate))
+HOPELESS = 1.02
+"""Once tables for wider inputs cost so much more than the best, by every measure, still wider ones are not tried."""
+Price = Callable[[Module], tuple[int, ...]]
+"""LUTs of a module by one measure or more."""
+
+
+@dataclass(slots=True)
+class Trials:
+    """What has been solved and priced so far, so that designs made one after the other share it.
+
+    price: LUTs of a module by so many measures.
+    """
+
+    price: Price = lambda module: (lut_estimate(module),)
+    measures: int = 1
+    splits: dict[tuple, _Split] = field(default_factory=dict)
+    limits: dict[tuple, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How `multiply` works: see `using`."""
+
+    options: Options = DEFAULT
+    trials: Trials = field(default_factory=Trials)
+    measure: int = 0
+    deeper: int = 0
+
+
+_WISHED: ContextVar[_Wish | None] = ContextVar("how to look for adder graphs", default=None)
 
 
 @contextmanager
-def using(options: Options, price: Price = lut_estimate) -> Iterator[None]:
-    """Within it, `multiply` looks for adder graphs as `options` say, and weighs them against tables by `price`.
+def using(options: Options, trials: Trials | None = None, measure: int = 0, deeper: int = 0) -> Iterator[None]:
+    """Within it, `multiply` looks for adder graphs as `options` say. So that no lowering rule needs to hand this down.
 
-    So that no lowering rule needs to hand these down.
+    Args:
+        trials: what it may take from earlier, and how it weighs adders against tables.
+        measure: which of the prices in `trials` counts. deeper: adder levels beyond those of `options`; what goes
+            into tables is decided without them.
     """
-    token = _WISHED.set((options, price))
+    token = _WISHED.set(_Wish(options, trials or Trials(), measure, deeper))
     try:
         yield
     finally:
@@ -88,21 +119,26 @@ def multiply(
         origin: name of the layer; nodes are labelled ``origin[output]``, shared ones by the first output they are for.
         options: by default those of the enclosing `using`.
     """
-    wished, price = _WISHED.get()
-    options = options or wished
+    wish = _WISHED.get() or _Wish()
+    options = options or wish.options
     refs, merged, constants = _merged(builder, inputs, as_objects(matrix), offsets)
     nodes = [builder.nodes[r] for r in refs]
     lo, hi = [n.lo for n in nodes], [n.hi for n in nodes]
     if options.effort == 0 or not refs or not native.fits(merged, lo, hi, [0] * len(refs)):
         return balanced_trees(builder, refs, merged, constants, fracs, origin)
-    best = _solved(nodes, merged, 0, constants, options)
-    size = _luts(best, nodes, merged, constants, price) if _limits(nodes) else 0
-    for limit in _limits(nodes):
-        split = _solved(nodes, merged, limit, constants, options)
-        luts = _luts(split, nodes, merged, constants, price)
-        if luts < WORTH * size:
-            best, size = split, luts
-    return _built(builder, best, refs, merged, constants, fracs, origin)
+    problem = _Problem(tuple(zip(lo, hi, strict=True)), tuple(map(tuple, merged.tolist())), tuple(constants))
+    limit = _limits(problem, merged, options, wish.trials)[wish.measure]
+    options = replace(options, extra_depth=options.extra_depth + wish.deeper)
+    split = _split(problem, merged, limit, options, wish.trials)
+    return _built(builder, split, refs, merged, constants, fracs, origin)
+
+
+class _Problem(NamedTuple):
+    """``x @ matrix + constants`` for integers x in their ranges."""
+
+    ranges: tuple[tuple[int, int], ...]
+    matrix: tuple[tuple[int, ...], ...]
+    constants: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,31 +150,51 @@ class _Split:
     narrow: list[int]
 
 
-def _limits(nodes: list[Node]) -> list[int]:
-    """Widths up to which inputs may go into tables."""
-    widths = [node.type.width for node in nodes]
-    return [w for w in range(1, FEW_BITS + 1) if w in widths and w * widths.count(w) >= OWN]
+def _limits(problem: _Problem, matrix: np.ndarray, options: Options, trials: Trials) -> tuple[int, ...]:
+    """By each measure, the width up to which inputs go into tables; 0: none do."""
+    key = problem, options
+    if key in trials.limits:
+        return trials.limits[key]
+    widths = [FixedType.holding(lo, hi, 0).width for lo, hi in problem.ranges]
+    choices = [w for w in range(1, FEW_BITS + 1) if w in widths and w * widths.count(w) >= OWN]
+    found = [0] * trials.measures
+    least = _luts(problem, matrix, 0, options, trials) if choices else []
+    for limit in choices:
+        luts = _luts(problem, matrix, limit, options, trials)
+        if all(new > HOPELESS * old for new, old in zip(luts, least, strict=True)):
+            break
+        for measure, (new, old) in enumerate(zip(luts, least, strict=True)):
+            if new < WORTH * old:
+                found[measure], least[measure] = limit, new
+    trials.limits[key] = tuple(found)
+    return trials.limits[key]
 
 
-def _solved(nodes: list[Node], matrix: np.ndarray, limit: int, constants: list[int], options: Options) -> _Split:
+def _split(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, trials: Trials) -> _Split:
     """The split with inputs of up to `limit` bits in tables."""
-    wide = [i for i, node in enumerate(nodes) if node.type.width > limit]
-    narrow = [i for i, node in enumerate(nodes) if node.type.width <= limit]
-    graph = None
-    if wide:
-        lo, hi = [nodes[i].lo for i in wide], [nodes[i].hi for i in wide]
-        # The negative of a sum is as good where something is there to subtract it from.
-        free = [c != 0 or (bool(narrow) and any(matrix[narrow, o])) for o, c in enumerate(constants)]
-        graph = solve(matrix[wide], lo, hi, options, free=free)
-    return _Split(graph, wide, narrow)
+    key = problem, limit, options
+    if key not in trials.splits:
+        widths = [FixedType.holding(lo, hi, 0).width for lo, hi in problem.ranges]
+        wide = [i for i, width in enumerate(widths) if width > limit]
+        narrow = [i for i, width in enumerate(widths) if width <= limit]
+        graph = None
+        if wide:
+            lo, hi = (list(column) for column in zip(*(problem.ranges[i] for i in wide), strict=True))
+            # The negative of a sum is as good where something is there to subtract it from.
+            free = [c != 0 or (bool(narrow) and any(matrix[narrow, o])) for o, c in enumerate(problem.constants)]
+            graph = solve(matrix[wide], lo, hi, options, free=free)
+        trials.splits[key] = _Split(graph, wide, narrow)
+    return trials.splits[key]
 
 
-def _luts(split: _Split, nodes: list[Node], matrix: np.ndarray, constants: list[int], price: Price) -> int:
-    """What the split costs by itself."""
+def _luts(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, trials: Trials) -> list[int]:
+    """What a split costs by itself, by each measure."""
+    split = _split(problem, matrix, limit, options, trials)
     trial = Builder("trial")
-    refs = list(trial.input("x", [(n.lo, n.hi, n.frac) for n in nodes]))
+    refs = list(trial.input("x", [(lo, hi, 0) for lo, hi in problem.ranges]))
+    constants = list(problem.constants)
     made = _built(trial, split, refs, matrix, constants, [0] * len(constants), "")
-    return price(trial.module({"y": made}))
+    return list(trials.price(trial.module({"y": made})))
 
 
 def _built(
