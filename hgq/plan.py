@@ -12,6 +12,7 @@ from hgq.lower import cmvm, lower
 from hgq.netlist.cost import lut_estimate
 from hgq.netlist.delays import delay_model
 from hgq.netlist.design import Design
+from hgq.netlist.module import Module
 from hgq.netlist.targets import GENERIC, TARGETS, Target
 from hgq.passes import fewest_cycles, fused_estimate, insert_registers, optimise, shortest_clock
 
@@ -38,12 +39,10 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
     if not target.carry:
         return optimise(_lowered(graph, top, options, cmvm.Trials()), target, clock_ns, model), pipeline
     trials = cmvm.Trials(fused_estimate, measures=2)
-    lowered: list[Design] = []
-    for way in WAYS:
-        made = _lowered(graph, top, options, trials, *way)
-        if made not in lowered:
-            lowered.append(made)
-    return min((optimise(made, target, clock_ns, model) for made in lowered), key=price), pipeline
+    known: dict[Module, Module] = {}
+    ways = [optimise(_lowered(graph, top, options, trials, *way), target, clock_ns, model, known) for way in WAYS]
+    different = [design for n, design in enumerate(ways) if design not in ways[:n]]
+    return min(different, key=price), pipeline
 
 
 PLAIN, FUSED = 0, 1

@@ -13,9 +13,11 @@ from hgq.netlist.ops import OPS, Range, keep_type
 _holding = lru_cache(maxsize=1 << 16)(FixedType.holding)  # asked for many times for each node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Node:
-    """One integer: `op` applied to earlier nodes of the module, named by position.
+    """One integer: `op` applied to earlier nodes of the module, named by position. Never changed once made.
+
+    Not declared frozen, for Python takes four times as long to make one that is, and a design has many.
 
     params: what the op needs beside its arguments (shifts, bounds ...), as OPS says.
     lo, hi: the result is in ``lo..hi``, inclusive: the op's rule, or tighter where whoever added the node has a proof
@@ -232,7 +234,7 @@ class Builder:
 
     def table(self, args: list[int], entries: list[int], frac: int) -> int:
         """A function of all bits of a few narrow nodes: entry number i where their bits, the first lowest, spell i."""
-        widths = [self.nodes[a].type.width for a in args]
+        widths = [self.nodes[a].width for a in args]
         if len(entries) != 1 << sum(widths):
             raise IRError(f"a table of {len(entries)} entries for arguments of {sum(widths)} bits")
         return self._node("table", tuple(args), (len(args), *widths, *entries), frac)
@@ -302,17 +304,24 @@ class Builder:
     def module(self, outputs: Mapping[str, Iterable[int]]) -> Module:
         """The finished module, without nodes that no output needs. Inputs stay: they are the module's ports."""
         ports = [Port(name, tuple(refs)) for name, refs in outputs.items()]
-        live = {ref for port in (*ports, *self._inputs) for ref in port.refs}
+        live = [False] * len(self.nodes)
+        for port in (*ports, *self._inputs):
+            for ref in port.refs:
+                live[ref] = True
         for i in range(len(self.nodes) - 1, -1, -1):
-            if i in live:
-                live.update(self.nodes[i].args)
-        new = {old: i for i, old in enumerate(sorted(live))}
-        nodes = tuple(
-            Node(n.op, tuple(new[a] for a in n.args), n.params, n.lo, n.hi, n.frac, n.origin)
-            for n in (self.nodes[old] for old in new)
-        )
+            if live[i]:
+                for arg in self.nodes[i].args:
+                    live[arg] = True
+        if all(live):
+            return Module(self.name, tuple(self.nodes), tuple(self._inputs), tuple(ports))
+        new, nodes = [-1] * len(live), []
+        for i, n in enumerate(self.nodes):
+            if live[i]:
+                new[i] = len(nodes)
+                args = tuple([new[a] for a in n.args])
+                nodes.append(Node(n.op, args, n.params, n.lo, n.hi, n.frac, n.origin))
         moved = [tuple(Port(p.name, tuple(new[r] for r in p.refs)) for p in ports) for ports in (self._inputs, ports)]
-        return Module(self.name, nodes, *moved)
+        return Module(self.name, tuple(nodes), *moved)
 
     def _is(self, ref: int, value: int) -> bool:
         return self.nodes[ref].lo == self.nodes[ref].hi == value
@@ -323,7 +332,7 @@ class Builder:
         key = (op, args, params)
         if key in self._known:
             return self._known[key]
-        lo, hi = OPS[op].infer(params, *((self.nodes[a].lo, self.nodes[a].hi) for a in args))
+        lo, hi = OPS[op].infer(params, *[(self.nodes[a].lo, self.nodes[a].hi) for a in args])
         if bound is not None:
             lo, hi = max(lo, bound[0]), min(hi, bound[1])
         if lo == hi and op != "const":

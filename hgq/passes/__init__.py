@@ -29,14 +29,31 @@ PIPELINE: list[Callable[[Module], Module]] = [
 """What `optimise` runs on every module, in this order; adders of three operands are made before the last one."""
 
 
-def optimise(design: Design, target: Target = GENERIC, clock_ns: float = inf, model: DelayModel = DEFAULT) -> Design:
-    """`design` after every pass of PIPELINE, and of those that `target` allows, which mind the clock period."""
-    modules = dict(design.modules)
+def optimise(
+    design: Design,
+    target: Target = GENERIC,
+    clock_ns: float = inf,
+    model: DelayModel = DEFAULT,
+    known: dict[Module, Module] | None = None,
+) -> Design:
+    """`design` after every pass of PIPELINE, and of those that `target` allows, which mind the clock period.
+
+    Args:
+        known: what modules became before under the same target, clock and model; more is added.
+    """
+    known = {} if known is None else known
+    for module in design.modules.values():
+        if module not in known:
+            known[module] = _optimised(module, target, clock_ns, model)
+    return replace(design, modules={name: known[module] for name, module in design.modules.items()}, target=target)
+
+
+def _optimised(module: Module, target: Target, clock_ns: float, model: DelayModel) -> Module:
     for one in PIPELINE:
         if one is join_tables and target.carry:  # no pass before it meets an adder of three operands
-            modules = {name: fuse_adders(module, clock_ns, model) for name, module in modules.items()}
-        modules = {name: one(module) for name, module in modules.items()}
-    return replace(design, modules=modules, target=target)
+            module = fuse_adders(module, clock_ns, model)
+        module = one(module)
+    return module
 
 
 __all__ = [

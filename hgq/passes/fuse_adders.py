@@ -31,6 +31,8 @@ def fuse_adders(module: Module, clock_ns: float = inf, model: DelayModel = DEFAU
         for i in late:
             del fusions[i]
         chosen = _exchanged(fusions, chosen - late, near)
+    if not chosen:
+        return module
     builder, new = rebuild(module)
     into = _into(fusions, chosen)
     for i, node in enumerate(module.nodes):

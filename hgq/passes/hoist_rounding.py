@@ -12,19 +12,25 @@ def hoist_rounding(module: Module) -> Module:
     both sums lie in ``0 .. 2**d - 1``. Done where the ReLU and the sum have no other reader, so that nothing is added.
     """
     readers = module.readers()
+    rounded: dict[int, tuple[int, int]] = {}
+    for i, node in enumerate(module.nodes):
+        if node.op == "keep" and (found := _rounded_relu(module, node.args[0], node.params[0])):
+            total, rectified, half = found
+            if readers[total] == readers[rectified] == 1:
+                rounded[i] = module.nodes[rectified].args[0], half
+    if not rounded:
+        return module
     builder, new = rebuild(module)
     for i, node in enumerate(module.nodes):
         if i in new:
             continue
-        if node.op == "keep" and (found := _rounded_relu(module, node.args[0], node.params[0])):
-            total, rectified, half = found
-            if readers[total] == readers[rectified] == 1:
-                x = module.nodes[rectified].args[0]
-                builder.origin = node.origin
-                frac = module.nodes[x].frac
-                moved = builder.relu(builder.add(new[x], builder.const(half, frac), frac=frac))
-                new[i] = builder.copy(node, (moved,))
-                continue
+        if i in rounded:
+            x, half = rounded[i]
+            builder.origin = node.origin
+            frac = module.nodes[x].frac
+            moved = builder.relu(builder.add(new[x], builder.const(half, frac), frac=frac))
+            new[i] = builder.copy(node, (moved,))
+            continue
         new[i] = builder.copy(node, tuple(new[arg] for arg in node.args))
     return builder.module({port.name: [new[ref] for ref in port.refs] for port in module.outputs})
 

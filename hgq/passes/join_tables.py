@@ -13,6 +13,8 @@ def join_tables(module: Module) -> Module:
     reads, which other tables read too. The integers are the same, as `table_sum` is defined as that sum.
     """
     shared = absorbed(module)
+    if not shared:
+        return module
     builder, new = rebuild(module)
     for i, node in enumerate(module.nodes):
         if i in new:

@@ -11,12 +11,21 @@ def merge_constants(module: Module) -> Module:
     Only where the inner sum has no other reader: otherwise both stay and nothing is won.
     """
     readers = module.readers()
+    twice: dict[int, tuple[int, int]] = {}
+    for i in range(len(module.nodes)):
+        inner, c = _plus_constant(module, i)
+        if c is not None and inner is not None and readers[inner] == 1:
+            node = module.nodes[inner]
+            if node.op in ("add", "sub") and any(module.nodes[arg].op == "const" for arg in node.args):
+                twice[i] = inner, c
+    if not twice:
+        return module
     builder, new = rebuild(module)
     for i, node in enumerate(module.nodes):
         if i in new:
             continue
-        inner, c = _plus_constant(module, i)
-        if c is not None and inner is not None and readers[inner] == 1:
+        if i in twice:
+            inner, c = twice[i]
             merged = _merged(builder, module, inner, c, new)
             if merged is not None:
                 new[i] = merged
@@ -29,7 +38,8 @@ def _plus_constant(module: Module, i: int) -> tuple[int | None, int | None]:
     """(other operand, constant) if node `i` is an unshifted operand plus a constant."""
     node = module.nodes[i]
     if node.op == "add":
-        for x, c, sx, sc in zip(node.args, node.args[::-1], node.params, node.params[::-1], strict=True):
+        (a, b), (sa, sb) = node.args, node.params
+        for x, c, sx, sc in ((a, b, sa, sb), (b, a, sb, sa)):
             if module.nodes[c].op == "const" and sx == 0:
                 return x, module.nodes[c].lo << sc
     if node.op == "sub" and module.nodes[node.args[1]].op == "const" and node.params[0] == 0:

@@ -7,7 +7,8 @@ What adders share between outputs is lost, so `multiply` compares.
 
 from __future__ import annotations
 
-import numpy as np
+from functools import reduce
+from operator import or_
 
 from hgq.fixed import FixedType
 from hgq.netlist.cost import trailing_zeros
@@ -38,8 +39,8 @@ def table_sum(builder: Builder, refs: list[int], column: list[int], constant: in
     for ref, weight in zip(refs, column, strict=True):
         node = builder.nodes[ref]
         lo, hi = lo + min(weight * node.lo, weight * node.hi), hi + max(weight * node.lo, weight * node.hi)
-        for at in range(node.type.width) if weight else ():
-            bits.append((-weight << at if node.type.signed and at == node.type.width - 1 else weight << at, ref, at))
+        for at in range(node.width) if weight else ():
+            bits.append((-weight << at if node.type.signed and at == node.width - 1 else weight << at, ref, at))
     bits.sort(key=lambda bit: (trailing_zeros(bit[0]), abs(bit[0]), bit))
     if len(bits) <= OWN:
         # Not every pattern of bits is one of the inputs' values.
@@ -92,7 +93,7 @@ def _fits(builder: Builder, term: Term) -> bool:
 
 def _top(builder: Builder, term: Term) -> int:
     """Bits up to the highest of a term."""
-    return builder.nodes[term[0]].type.width + term[1]
+    return builder.nodes[term[0]].width + term[1]
 
 
 def _table(
@@ -102,17 +103,15 @@ def _table(
 
     Entries outside `bound` are of no use to anybody.
     """
-    args = []
-    index = np.arange(1 << len(bits))
-    start = -sum(min(weight, 0) for weight, _, _ in bits) if constant is None else constant
-    entries = np.full(len(index), start, np.int64)  # `multiply` asks for sums that fit
-    for n, (weight, ref, at) in enumerate(bits):
-        args.append(builder.keep(ref, at, FixedType(False, 1, frac)))
-        entries += weight * (index >> n & 1)
+    args = [builder.keep(ref, at, FixedType(False, 1, frac)) for _, ref, at in bits]
+    entries = [-sum(min(weight, 0) for weight, _, _ in bits) if constant is None else constant]
+    for weight, _, _ in bits:
+        entries += [entry + weight for entry in entries]
     if bound is not None:
-        entries = np.clip(entries, *bound)
-    shift = trailing_zeros(int(np.bitwise_or.reduce(entries)))
-    entries = entries >> shift
-    if entries.tolist() == [0, 1]:
+        entries = [min(max(entry, bound[0]), bound[1]) for entry in entries]
+    shift = trailing_zeros(reduce(or_, entries))
+    if shift:
+        entries = [entry >> shift for entry in entries]
+    if entries == [0, 1]:
         return args[0], shift
-    return builder.table(args, entries.tolist(), frac - shift), shift
+    return builder.table(args, entries, frac - shift), shift
