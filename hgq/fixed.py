@@ -34,6 +34,11 @@ class Overflow(StrEnum):
     SAT_SYM = "SAT_SYM"  # as SAT, but the lower bound is minus the upper one
 
 
+def width_of(lo: int, hi: int) -> int:
+    """Bits of the narrowest two's-complement number for every integer in ``lo..hi``, inclusive; at least one."""
+    return (hi if hi > ~lo else ~lo).bit_length() + 1 if lo < 0 else hi.bit_length() or 1
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class FixedType:
     """A two's-complement fixed-point number format.
@@ -74,9 +79,7 @@ class FixedType:
     @classmethod
     def holding(cls, lo: int, hi: int, frac: int) -> FixedType:
         """The narrowest type for every integer in ``lo..hi`` (LSBs, inclusive); at least one bit."""
-        signed = lo < 0
-        bits = max(hi.bit_length() if hi > 0 else 0, (~lo).bit_length() if signed else 0)
-        return cls(signed, max(bits + signed, 1), frac)
+        return cls(lo < 0, width_of(lo, hi), frac)
 
     @classmethod
     def parse(cls, text: str) -> FixedType:

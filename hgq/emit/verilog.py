@@ -107,7 +107,9 @@ def _module(module: Module, version: str, uses: int) -> str:
                 lines.append(_wire(node, signals[i], f"{tables[key]}({index})"))
             continue
         if node.op == "add3":
-            lines += _add3(node, add3_start(node.args, node.params[:3], node.params[3:], zeros), signals[i], arguments, top[i])
+            lines += _add3(
+                node, add3_start(node.args, node.params[:3], node.params[3:], zeros), signals[i], arguments, top[i]
+            )
             continue
         rule = OPS[node.op].verilog
         assert rule is not None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from hgq.fixed import FixedType
+from hgq.fixed import width_of
 from hgq.netlist.module import Module, Node
 from hgq.netlist.ops import table_params, table_sum_params
 
@@ -86,7 +86,7 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
             a = Operand(args[0].lo, args[0].hi, zeros[node.args[0]], shifts[0])
             b = _table_operand(table, shifts[1])
             # Bits of the table below the other operand have LUTs of their own, as in `absorbed`.
-            below = min(max(a.shift - b.shift, 0), FixedType.holding(b.lo, b.hi, 0).width) if op == "add" else 0
+            below = min(max(a.shift - b.shift, 0), width_of(b.lo, b.hi)) if op == "add" else 0
             return sum_luts(op, a, b, width) + below
         case "clamp":
             return max(width - low, 0) + -(-max(args[0].width - node.width, 0) // 5)
@@ -174,7 +174,7 @@ def _table(inputs: int) -> int:
 def table_luts(params: tuple[int, ...], low: int = 0, top: int = 1 << 30) -> int:
     """LUTs of the output bits ``low .. top - 1`` of a `table`, by the inputs on which each of them depends."""
     widths, entries = table_params(params)
-    top = min(top, FixedType.holding(min(entries), max(entries), 0).width)
+    top = min(top, width_of(min(entries), max(entries)))
     inputs = sum(widths)
     # Truth tables as integers: bit e is that of entry e.
     columns = {int("".join(["1" if entry >> at & 1 else "0" for entry in entries]), 2) for at in range(low, top)}
@@ -229,7 +229,9 @@ def absorbed(module: Module) -> dict[int, int]:
         if node.op == "relu" and clamped[i] and not other[i]:
             found[i] = 0
         elif node.op in ("add", "sub"):
-            rows = [arg for arg in node.args if nodes[arg].op == "mul" and readers[arg] == 1 and _is_row(module, nodes[arg])]
+            rows = [
+                arg for arg in node.args if nodes[arg].op == "mul" and readers[arg] == 1 and _is_row(module, nodes[arg])
+            ]
             found |= dict.fromkeys(rows[-1:], 0)
             table = guest(module, node)
             if table is not None and readers[table] == 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hgq.errors import IRError
-from hgq.fixed import FixedType
+from hgq.fixed import FixedType, width_of
 from hgq.netlist.ops import OPS, Range, keep_type
 
 _holding = lru_cache(maxsize=1 << 16)(FixedType.holding)  # asked for many times for each node
@@ -42,8 +42,7 @@ class Node:
     @property
     def width(self) -> int:
         """Bits of `type`."""
-        lo, hi = self.lo, self.hi
-        return (hi if hi > ~lo else ~lo).bit_length() + 1 if lo < 0 else hi.bit_length() or 1
+        return width_of(self.lo, self.hi)
 
     @property
     def constant(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from hgq.fixed import FixedType
+from hgq.fixed import width_of
 from hgq.netlist.cost import Operand, absorbed, bits_read, sum_luts, table_luts, trailing_zeros, zero_bits
 from hgq.netlist.module import Builder, Module, rebuild
 from hgq.netlist.ops import table_params
@@ -32,7 +32,7 @@ def absorb_constants(module: Module) -> Module:
     return _Search(module).run()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Plan:
     """How to compute ``q + x`` (or ``q - x``, if negative) for a node x.
 
@@ -48,7 +48,7 @@ class _Plan:
     entries: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Term:
     """``sign * ((plan << shift) + rest)``."""
 
@@ -65,6 +65,13 @@ class _Search:
         self.zeros = zero_bits(module)
         self.top = bits_read(module)[1]
         self.shared = absorbed(module)
+        # Sums that nothing else reads.
+        self.own = [
+            count == 1
+            and node.op in ("add", "sub")
+            and not (module.nodes[node.args[0]].constant or module.nodes[node.args[1]].constant)
+            for node, count in zip(module.nodes, self.readers, strict=True)
+        ]
         self.best = cache(self._best)
 
     def run(self) -> Module:
@@ -98,7 +105,7 @@ class _Search:
             c = -c if node.op == "sub" and place == 1 else c
         else:
             return None
-        if not self.top[i]:
+        if not self.top[i] or not (c >> shift or negative):
             return None
         rest = c & (1 << shift) - 1
         q = c >> shift
@@ -106,15 +113,6 @@ class _Search:
         plan = self.best(x, q, negative, self.top[i] - shift, LEVELS)
         moved = plan.terms is not None or plan.entries is not None
         return (plan, shift, rest) if moved and plan.luts <= as_it_is else None
-
-    def _own(self, x: int) -> bool:
-        """Whether nothing else reads the sum `x`."""
-        node = self.module.nodes[x]
-        return (
-            self.readers[x] == 1
-            and node.op in ("add", "sub")
-            and not any(self.module.nodes[arg].constant for arg in node.args)
-        )
 
     def _range(self, x: int, q: int, negative: bool) -> tuple[int, int]:
         node = self.module.nodes[x]
@@ -124,7 +122,7 @@ class _Search:
         """The constant in an adder of its own."""
         node = self.module.nodes[x]
         lo, hi = self._range(x, q, negative)
-        width = min(FixedType.holding(lo, hi, 0).width, top)
+        width = min(width_of(lo, hi), top)
         constant = Operand(q, q, trailing_zeros(q), 0)
         value = Operand(node.lo, node.hi, self.zeros[x], 0)
         if not q:
@@ -143,9 +141,9 @@ class _Search:
 
     def _best(self, x: int, q: int, negative: bool, top: int, levels: int) -> _Plan:
         plan = self._at(x, q, negative, top)
-        if self.module.nodes[x].op == "table" and self.readers[x] == 1 and (q or negative):
+        if self.module.nodes[x].op == "table" and self.readers[x] == 1:
             return min(self._tabled(x, q, negative), plan, key=lambda one: one.luts)
-        if not levels or not self._own(x) or not (q or negative):
+        if not levels or not self.own[x]:
             return plan
         node = self.module.nodes[x]
         width = min(node.width, top)
@@ -155,7 +153,7 @@ class _Search:
         )
         before = sum_luts(node.op, a, b, width)
         lo, hi = self._range(x, q, negative)
-        width = min(FixedType.holding(lo, hi, 0).width, top)
+        width = min(width_of(lo, hi), top)
         outer = -1 if negative else 1
         signs = outer, outer if node.op == "add" else -outer
         for portions in self._portions(q, signs, node.params):
@@ -192,7 +190,8 @@ class _Search:
         """``sign * (x << shift) + portion``; if `flip`, with the sign inside."""
         inside = portion if flip or sign > 0 else -portion
         q, rest = inside >> shift, inside & (1 << shift) - 1
-        return _Term(self.best(x, q, flip, top - shift, levels - 1), 1 if flip else sign, shift, rest)
+        plan = self.best(x, q, flip, top - shift, levels - 1) if q or flip else _Plan(0, x, 0, False)
+        return _Term(plan, 1 if flip else sign, shift, rest)
 
     def _operand(self, term: _Term) -> Operand:
         """What the sum that holds the term sees."""

@@ -59,7 +59,7 @@ _SAME = 1e-6
 """Times that differ by less, in ns, are equal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fusion:
     """A sum that may be dissolved: the sums that read it, the LUTs that this saves, and the sums it excludes."""
 
@@ -165,7 +165,11 @@ class _Arrival:
             args[pair[0]], takes[pair[0]] = self._known[pair]
         times: list[float] = []
         for reads, ns in zip(args, takes, strict=True):
-            times.append(max((times[arg] for arg in reads), default=0.0) + ns)
+            last = 0.0
+            for arg in reads:
+                if times[arg] > last:
+                    last = times[arg]
+            times.append(last + ns)
         return args, times
 
 

@@ -8,8 +8,6 @@ Discrete Convex Analysis, chapter 10). Each such set is a minimum cut.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
@@ -136,30 +134,26 @@ def apart(flat: Flat, budget: float) -> list[tuple[int, int]]:
     for v in range(len(tail) - 1, -1, -1):
         tail[v] += max((tail[s] for s in followers[v]), default=0.0)
     limit = budget + _SLACK
-    found: list[set[int]] = [set()] * len(flat.delay)
+    # For each node, from where the way to its end fills a cycle only in part, and yet what follows it is too far.
+    times: list[dict[int, float]] = []
+    left = [len(one) for one in followers]
+    far: dict[int, set[int]] = {}
+    for v, takes in enumerate(flat.delay):
+        here = {v: takes}
+        for p in flat.args[v]:
+            for u, time in times[p].items():
+                if time + takes > here.get(u, 0.0):
+                    here[u] = time + takes
+            left[p] -= 1
+            if not left[p]:
+                times[p] = {}
+        rest = tail[v] - takes
+        for u, time in here.items():
+            if time > limit:
+                far.setdefault(u, set()).add(v)
+        times.append({u: time for u, time in here.items() if limit - rest < time <= limit})
     pairs = []
-    for u in range(len(flat.delay) - 1, -1, -1):
-        if tail[u] <= limit:
-            continue
-        time = {u: flat.delay[u]}
-        heap = [u]
-        far = set()
-        while heap:
-            v = heappop(heap)
-            now = time[v]
-            if now > limit:
-                far.add(v)
-                continue
-            for s in followers[v]:
-                if now + tail[s] <= limit:
-                    continue  # nothing behind it is too far
-                then = now + flat.delay[s]
-                if s not in time:
-                    heappush(heap, s)
-                    time[s] = then
-                elif then > time[s]:
-                    time[s] = then
-        found[u] = far
-        known = set().union(*(found[s] for s in followers[u])) if far else far
-        pairs += [(u, v) for v in sorted(far - known)]
+    for u in sorted(far, reverse=True):
+        known = set().union(*(far[s] for s in followers[u] if s in far))
+        pairs += [(u, v) for v in sorted(far[u] - known)]
     return pairs

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hgq.fixed import FixedType, as_objects
+from hgq.fixed import as_objects, width_of
 from hgq.lower.cmvm import few_bits, native
 from hgq.lower.cmvm.few_bits import OWN
 from hgq.lower.cmvm.graph import AdderGraph
@@ -155,7 +155,7 @@ def _limits(problem: _Problem, matrix: np.ndarray, options: Options, trials: Tri
     key = problem, options
     if key in trials.limits:
         return trials.limits[key]
-    widths = [FixedType.holding(lo, hi, 0).width for lo, hi in problem.ranges]
+    widths = [width_of(lo, hi) for lo, hi in problem.ranges]
     choices = [w for w in range(1, FEW_BITS + 1) if w in widths and w * widths.count(w) >= OWN]
     found = [0] * trials.measures
     least = _luts(problem, matrix, 0, options, trials) if choices else []
@@ -174,7 +174,7 @@ def _split(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, 
     """The split with inputs of up to `limit` bits in tables."""
     key = problem, limit, options
     if key not in trials.splits:
-        widths = [FixedType.holding(lo, hi, 0).width for lo, hi in problem.ranges]
+        widths = [width_of(lo, hi) for lo, hi in problem.ranges]
         wide = [i for i, width in enumerate(widths) if width > limit]
         narrow = [i for i, width in enumerate(widths) if width <= limit]
         graph = None
