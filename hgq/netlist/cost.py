@@ -65,8 +65,8 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
     args = [module.nodes[arg] for arg in node.args]
     match node.op:
         case "add" | "sub":
-            (a, b), (ra, rb), (sa, sb) = args, node.args, node.params
-            return sum_luts(node.op, Operand(a.lo, a.hi, zeros[ra], sa), Operand(b.lo, b.hi, zeros[rb], sb), width)
+            (x, y), (rx, ry), (sx, sy) = args, node.args, node.params
+            return sum_luts(node.op, Operand(x.lo, x.hi, zeros[rx], sx), Operand(y.lo, y.hi, zeros[ry], sy), width)
         case "add3":
             return max(width - add3_start(node.args, node.params[:3], node.params[3:], zeros)[0], 0)
         case "neg":

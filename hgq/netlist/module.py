@@ -313,7 +313,8 @@ class Builder:
                     live[arg] = True
         if all(live):
             return Module(self.name, tuple(self.nodes), tuple(self._inputs), tuple(ports))
-        new, nodes = [-1] * len(live), []
+        new = [-1] * len(live)
+        nodes: list[Node] = []
         for i, n in enumerate(self.nodes):
             if live[i]:
                 new[i] = len(nodes)

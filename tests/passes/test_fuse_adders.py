@@ -10,7 +10,6 @@ import pytest
 
 from hgq.netlist import Builder, Module, evaluate_module
 from hgq.netlist.cost import Price, absorbed, lut_estimate
-from hgq.netlist.delays import DEFAULT
 from hgq.passes import fuse_adders
 
 S8 = (-128, 127, 0)
