@@ -36,6 +36,7 @@ def convert(
     clock_ns: float | None = None,
     latency: int | None = None,
     backend: str = "Vitis",
+    io_type: str = "io_parallel",
     part: str | None = None,
     input_type: str | None = None,
     effort: int = 1,
@@ -59,6 +60,9 @@ def convert(
             pipeline has the fewest cycles that it allows, and of these the fewest register bits.
         latency: clock cycles in all, in place of `clock_ns`: the period is then the shortest that so many cycles allow.
         backend: "Vitis" or "Vivado": the HLS compiler that the C++ is for.
+        io_type: how tensors travel in the C++: "io_parallel", all elements at once, or "io_stream", hls4ml's streams of
+            packets that hold the last axis, one in a clock cycle; types may then differ from channel to channel only.
+            The Verilog takes all elements at once in either case.
         part: FPGA part for the vendor's Tcl, as "xcvu13p-flga2577-2-e". The Verilog of a part that SILICON in
             hgq/netlist/targets.py knows (Xilinx 7 series, UltraScale, UltraScale+) adds three operands with one LUT a
             bit, as primitives of these families; without a part, or for another one, it is generic.
@@ -76,7 +80,7 @@ def convert(
         VerificationError: two engines differ. What was made is kept beside `out` as ``out.failed``.
         ToolError: a tool is missing or failed.
     """
-    options = checked_options(clock_ns, latency, backend, part, input_type, effort, objective)
+    options = checked_options(clock_ns, latency, backend, io_type, part, input_type, effort, objective)
     target = free_target(Path(out))
     if verify is not False:
         _need_tools()

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from hgq.emit.constraints import PART_NAME
-from hgq.emit.hls4ml import BACKENDS, PART
+from hgq.emit.hls4ml import BACKENDS, IO_TYPES, PART
 from hgq.errors import ConversionError
 from hgq.fixed import FixedType
 from hgq.lower.cmvm.options import MAX_EFFORT, OBJECTIVES
@@ -20,6 +20,7 @@ def checked_options(
     clock_ns: float | None,
     latency: int | None,
     backend: str,
+    io_type: str,
     part: str | None,
     input_type: str | None,
     effort: int,
@@ -42,6 +43,8 @@ def checked_options(
         problems.append(f"  - clock_ns={clock_ns}: a clock period in ns is a number above 0\n      Fix: clock_ns=5")
     if backend not in BACKENDS:
         problems.append(f"  - backend={backend!r} is not supported\n      Fix: choose one of {', '.join(BACKENDS)}")
+    if io_type not in IO_TYPES:
+        problems.append(f"  - io_type={io_type!r} is not supported\n      Fix: choose one of {', '.join(IO_TYPES)}")
     if input_type is not None:
         try:
             FixedType.parse(input_type)
@@ -65,6 +68,7 @@ def checked_options(
         "clock_ns": float(clock_ns),
         "latency": latency,
         "backend": backend,
+        "io_type": io_type,
         "part": part or PART,
         "target": target_of(part).name,
         "input_type": input_type,

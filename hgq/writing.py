@@ -79,6 +79,7 @@ def write_project(graph: Graph, name: str, options: dict[str, Any], folder: Path
         backend=options["backend"],
         part=options["part"],
         clock_ns=options["clock_ns"],
+        io_type=options["io_type"],
     )
     check_types(folder / "hls4ml", graph, names)
     return Project(folder, graph, _report(graph, name, options, design), ports)

@@ -21,6 +21,13 @@ class Backend(StrEnum):
     VIVADO = "Vivado"
 
 
+class IoType(StrEnum):
+    """How tensors travel between the layers of the hls4ml project."""
+
+    PARALLEL = "io_parallel"
+    STREAM = "io_stream"
+
+
 class Objective(StrEnum):
     """What is made small."""
 
@@ -52,6 +59,13 @@ def convert(
         int | None, typer.Option(help="clock cycles in all, at the shortest clock they allow, in place of --clock-ns")
     ] = None,
     backend: Annotated[Backend, typer.Option(help="whose HLS compiler the C++ is for")] = Backend.VITIS,
+    io_type: Annotated[
+        IoType,
+        typer.Option(
+            help="how tensors travel in the C++: all at once, or as streams of packets (a packet holds the channels); "
+            "the Verilog takes all at once in either case, a vector a clock"
+        ),
+    ] = IoType.PARALLEL,
     part: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +113,7 @@ def convert(
                 clock_ns=clock_ns,
                 latency=latency,
                 backend=backend.value,
+                io_type=io_type.value,
                 part=part,
                 input_type=input_type,
                 effort=effort,

@@ -26,6 +26,7 @@ from hgq.fixed import FixedType
 from hgq.ir import Graph
 
 BACKENDS = ("Vitis", "Vivado")
+IO_TYPES = ("io_parallel", "io_stream")
 PART = "xcvu13p-flga2577-2-e"
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def emit_hls4ml(
     backend: str = "Vitis",
     part: str = PART,
     clock_ns: float = 5.0,
+    io_type: str = "io_parallel",
 ) -> dict[str, str]:
     """Writes the project of `graph` into the folder `out`; returns node name -> name of its hls4ml layer.
 
@@ -50,6 +52,8 @@ def emit_hls4ml(
         backend: "Vitis" or "Vivado".
         part: FPGA part that the project's Tcl names.
         clock_ns: clock period in ns that the project's Tcl asks for.
+        io_type: "io_parallel": arrays, a new input in every clock cycle. "io_stream": AXI streams of packets that hold
+            the last axis, a packet in every clock cycle; types may differ from channel to channel only.
 
     Raises:
         ConversionError: ops, widths or constants that hls4ml cannot express; names the layers.
@@ -59,11 +63,13 @@ def emit_hls4ml(
     check_project_name(project_name)
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is not supported; use one of {', '.join(BACKENDS)}")
+    if io_type not in IO_TYPES:
+        raise ValueError(f"io_type={io_type!r} is not supported; use one of {', '.join(IO_TYPES)}")
     if not clock_ns > 0:
         raise ValueError(f"clock_ns={clock_ns} is no clock period; use a positive number of ns, as 5")
     with _quiet():
-        todo = plan(graph, reserved={project_name.lower(), *_words_of_hls4ml()})
-        model = _model_graph(todo, out, project_name, backend, part, clock_ns)
+        todo = plan(graph, {project_name.lower(), *_words_of_hls4ml()}, io_type)
+        model = _model_graph(todo, out, project_name, backend, part, clock_ns, io_type)
         _check_unchanged(todo, model)
         _write(model, out)
     return todo.names
@@ -78,14 +84,16 @@ def _words_of_hls4ml() -> set[str]:
     return {word for file in files for word in re.findall(r"[a-z_]\w*", file.read_text(encoding="utf-8"))}
 
 
-def _model_graph(todo: Plan, out: Path, project_name: str, backend: str, part: str, clock_ns: float) -> Any:
+def _model_graph(
+    todo: Plan, out: Path, project_name: str, backend: str, part: str, clock_ns: float, io_type: str
+) -> Any:
     from hls4ml.model import ModelGraph
     from hls4ml.model.types import Source
     from hls4ml.utils.config import create_config
 
     from hgq.emit.hls4ml_layers import FLOW
 
-    config = create_config(str(out), project_name, backend, part=part, clock_period=clock_ns, io_type="io_parallel")
+    config = create_config(str(out), project_name, backend, part=part, clock_period=clock_ns, io_type=io_type)
     precision = {
         layer.name: {"Precision": {role: _precision(kind) for role, kind in layer.types.items()}}
         for layer in todo.layers

@@ -50,6 +50,30 @@ class HGQElementwiseCall(FunctionCallTemplate):
         return f"nnet::{node.get_attr('function')}<{types}>({names});"
 
 
+class HGQCopies(Layer):
+    """Copies of a stream, one for each of its readers.
+
+    Attributes: shape, function (its name), code (a Source, which hls4ml writes into nnet_code_gen.h).
+    """
+
+    _expected_attributes: ClassVar = HGQElementwise._expected_attributes
+
+    def initialize(self) -> None:
+        for number, name in enumerate(self.outputs):
+            variable = "layer{index}_out" + (str(number) if number else "")
+            self.add_output_variable(list(self.attributes["shape"]), out_name=name, var_name=variable)
+
+
+class HGQCopiesCall(FunctionCallTemplate):
+    def __init__(self) -> None:
+        super().__init__(HGQCopies, include_header=[])
+
+    def format(self, node: Layer) -> str:
+        source, copies = node.get_input_variable(), [node.get_output_variable(name) for name in node.outputs]
+        names = ", ".join(variable.name for variable in (source, *copies))
+        return f"nnet::{node.get_attr('function')}<{source.type.name}, {copies[0].type.name}>({names});"
+
+
 class HGQConv(Layer):
     """A convolution; `code` is its C++, which reads the constants as arrays.
 
@@ -128,9 +152,9 @@ def _templates() -> list[str]:
     return [*get_flow("vivado:apply_templates").optimizers, *get_flow("vitis:apply_templates").optimizers]
 
 
-for _layer in (HGQElementwise, HGQConv, HGQAffine):
+for _layer in (HGQElementwise, HGQCopies, HGQConv, HGQAffine):
     register_layer(_layer.__name__, _layer)
-for _template in (HGQElementwiseCall, HGQConvCall, HGQAffineConfig, HGQAffineCall):
+for _template in (HGQElementwiseCall, HGQCopiesCall, HGQConvCall, HGQAffineConfig, HGQAffineCall):
     get_backend("Vivado").register_template(_template)  # Vitis applies the templates of Vivado
 register_flow("hgq:init", get_flow("vivado:init_layers").optimizers)
 register_flow(

@@ -27,6 +27,7 @@ from hgq.emit.hls4ml_planned import (
     layer_attrs,
 )
 from hgq.emit.hls4ml_product import plan_matmul
+from hgq.emit.hls4ml_stream import copy_streams, plan_copy, plan_stream, same_stream
 from hgq.emit.hls4ml_windows import plan_conv, plan_pool
 from hgq.errors import ConversionError
 from hgq.ir import Graph, Node
@@ -42,17 +43,27 @@ class Plan:
     names: dict[str, str]
 
 
-def plan(graph: Graph, reserved: Iterable[str] = ()) -> Plan:
+def plan(graph: Graph, reserved: Iterable[str] = (), io_type: str = "io_parallel") -> Plan:
     """What hls4ml has to build for `graph`.
 
     Args:
         reserved: identifiers that no layer may be called, beyond C++'s own.
+        io_type: "io_parallel", tensors as arrays, or "io_stream", as streams of packets (`hgq.emit.hls4ml_stream`).
 
     Raises:
         ConversionError: every op, width or constant that the hls4ml project cannot hold.
     """
+    streams = io_type == "io_stream"
     users = graph.users()
-    copied = [name for name in dict.fromkeys(graph.outputs) if graph[name].op in ("input", "reshape")]
+    same = [node for node in graph if streams and same_stream(graph, node)]
+    # hls4ml drops a reshape at the end and cannot return an input; a stream can be read once. Such outputs get a copy.
+    copied = [
+        name
+        for name in dict.fromkeys(graph.outputs)
+        if graph[name].op == "input"
+        or (streams and (users[name] or graph[name] in same))
+        or (not streams and graph[name].op == "reshape")
+    ]
     live = set(graph.inputs) | set(graph.outputs)
     for node in reversed(list(graph)):
         if any(user in live for user in users[node.name]):
@@ -60,30 +71,54 @@ def plan(graph: Graph, reserved: Iterable[str] = ()) -> Plan:
     extra = [extra_name(name, "out") for name in copied]
     extra += [extra_name(node.name, "rows") for node in graph if node.op == "dense" and len(node.shape) > 2]
     context = Context(graph, cpp_names([*graph.nodes, *extra], reserved))
+    for node in same:
+        context.names[node.name] = context.names[node.args[0]]
     layers: list[PlannedLayer] = []
     for node in graph:
-        if node.name not in live:
+        if node.name not in live or node in same:
             continue
         if node.op not in PLANNERS:
             context.refuse(node, "has no hls4ml form yet", "leave it out, or convert to Verilog only")
             continue
         try:
-            planned = PLANNERS[node.op](context, node)
+            planned = plan_stream(context, node, PLANNERS) if streams else PLANNERS[node.op](context, node)
         except ConversionError as error:
             context.problems += error.problems
             continue
         layers += planned
         _check_widths(context, planned[-1])
-    # hls4ml drops a reshape at the end and cannot return an input: such outputs get a copy of their own.
     for name in copied:
         if not context.problems:
-            layers += _copy(context, graph[name])
-    if context.problems:
-        raise ConversionError(context.problems)
+            layers += plan_copy(context, graph[name], PLANNERS) if streams else _copy(context, graph[name])
     names = context.names
     outputs = [names[extra_name(name, "out") if name in copied else name] for name in dict.fromkeys(graph.outputs)]
     inputs = [names[name] for name in graph.inputs]
+    if streams:
+        _refuse_unread(context, layers)
+    if context.problems:
+        raise ConversionError(context.problems)
+    if streams:
+        layers = copy_streams(layers, lambda name: _new_name(name, names, reserved))
     return Plan(layers, inputs, outputs, {node.name: names[node.name] for node in graph})
+
+
+def _refuse_unread(context: Context, layers: list[PlannedLayer]) -> None:
+    """A stream that nobody reads would fill up and stop whoever writes it."""
+    read = {name for layer in layers for name in layer.attrs["inputs"]}
+    for name in context.graph.inputs:
+        if context.names[name] not in read:
+            context.refuse(
+                context.graph[name],
+                "io_type='io_stream': no layer reads it, so its stream would fill up",
+                "leave it out of the model, or convert with io_type='io_parallel'",
+            )
+
+
+def _new_name(name: str, names: dict[str, str], reserved: Iterable[str]) -> str:
+    """A C++ identifier like `name` that no layer has; enters it into `names`."""
+    key = extra_name(name, str(len(names)))
+    names[key] = cpp_names([name], {*reserved, *names.values()})[name]
+    return names[key]
 
 
 def _check_widths(context: Context, layer: PlannedLayer) -> None:

@@ -67,10 +67,21 @@ def plan_pool(context: Context, node: Node) -> list[PlannedLayer]:
         largest=node.op == "max_pool",
         halvings=halvings,
         width=result.width,
-        type=FixedType(result.signed, result.width, result.frac - halvings).to_ap_fixed(),
+        type=pool_type(node, container(source)).to_ap_fixed(),
     )
     attrs = layer_attrs(context, node, "HGQElementwise", shape=list(node.shape), function=function)
     return [PlannedLayer(node, attrs, {"result": result}, code)]
+
+
+def pool_type(node: Node, source: FixedType) -> FixedType:
+    """The type that the pooling `node` adds or compares elements of type `source` in.
+
+    Sums may wrap on the way. What is compared must not: an element far below all results may be among it.
+    """
+    if node.op == "max_pool":
+        return source
+    result = container(node)
+    return FixedType(result.signed, result.width, result.frac - node.attrs["halvings"][0])
 
 
 def _window(windows: Windows) -> str:

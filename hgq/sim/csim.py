@@ -52,6 +52,11 @@ class _Port:
         return int(np.prod(self.node.shape, dtype=np.int64))
 
     @property
+    def channels(self) -> int:
+        """Elements of a packet, where the project has streams."""
+        return self.node.shape[-1] if self.node.shape else 1
+
+    @property
     def words(self) -> int:
         """64-bit words of one element."""
         return -(-self.kind.width // 64)
@@ -70,7 +75,8 @@ def run_csim(project: Path, graph: Graph, inputs: Mapping[str, np.ndarray]) -> d
 
     Raises:
         ToolError: g++ is missing or fails, or the compiled program crashes.
-        VerificationError: an output has bits below the LSB that its element can have.
+        VerificationError: an output has bits below the LSB that its element can have; a stream was not read and written
+            packet for packet.
         ValueError: an input is missing, has another shape or number of samples, or holds what its type cannot.
     """
     ports = _ports(graph)
@@ -91,6 +97,9 @@ def run_csim(project: Path, graph: Graph, inputs: Mapping[str, np.ndarray]) -> d
             raise ToolError(
                 f"C simulation of {project} stopped", command=command, code=done.returncode, tail=tail, fix=fix
             )
+        unbalanced = next((line for line in done.stdout.splitlines() if "Hls::stream" in line), None)
+        if unbalanced:
+            raise VerificationError(f"C simulation of {project}: {unbalanced.removeprefix('WARNING: ')}")
         words = np.fromfile(result, np.uint64)
     outputs, start = {}, 0
     for port in ports:
@@ -110,7 +119,9 @@ def build_csim(project: Path, graph: Graph) -> Path:
     top = _top_function(project)
     ports = _ports(graph)
     inputs = sum(port.is_input for port in ports)
-    driver = template("hls4ml/csim.cpp.j2").render(project=top, ports=ports, inputs=inputs)
+    # Whether its arguments are streams is what the project says of itself; other types do not compile.
+    streams = "hls::stream<" in (project / "firmware" / f"{top}.h").read_text(encoding="utf-8")
+    driver = template("hls4ml/csim.cpp.j2").render(project=top, ports=ports, inputs=inputs, streams=streams)
     with hgq_errors():
         compiler = simulator.cxx()
     programs = cache_folder() / "csim"

@@ -47,6 +47,7 @@ class Project:
     calls: hls4ml layer -> its call.
     casts: generated function -> for each output element its source element and cast; None where it is 0.
     bodies: generated function that moves or looks up elements -> its text.
+    streams: generated function around another one, which is called alike, that reads and writes streams -> its text.
     constants: array name -> constants.
     accumulators: config struct -> name of its accumulator's type.
     """
@@ -55,6 +56,7 @@ class Project:
     calls: dict[str, Call]
     casts: dict[str, list[tuple[int, Cast | None] | None]]
     bodies: dict[str, str]
+    streams: dict[str, str]
     constants: dict[str, Constants]
     accumulators: dict[str, str]
 
@@ -67,10 +69,11 @@ def read_project(folder: Path) -> Project:
     """
     firmware = folder / "firmware"
     defines = (firmware / "defines.h").read_text(encoding="utf-8")
-    types = {name: _plain(name, text) for text, name in re.findall(r"typedef (ap_u?fixed<[^>]*>) (\w+);", defines)}
+    typedefs = re.findall(r"typedef (?:nnet::array<)?(ap_u?fixed<[^>]*>)(?:, *\d+\*\d+>)? (\w+);", defines)
+    types = {name: _plain(name, text) for text, name in typedefs}
     (top,) = firmware.glob("*.cpp")
     calls = {
-        layer: Call(function, _split(arguments), _split(values))
+        layer: Call(function.removeprefix("stream_"), _split(arguments), _split(values))
         for function, arguments, values, layer in re.findall(
             r"^ *nnet::(\w+)<([^>]*)>\(([^)]*)\); // (\S+)$", top.read_text(encoding="utf-8"), re.MULTILINE
         )
@@ -80,10 +83,11 @@ def read_project(folder: Path) -> Project:
     for name, body in re.findall(r"void (hgq_\w+)\([^{]*\{(.*?)^\}", generated, re.MULTILINE | re.DOTALL):
         casts[name] = [_element(n, *line) for n, line in enumerate(re.findall(r"out\[(\d+)\] = (.*);", body))]
     bodies = dict(re.findall(r"void ((?:take|table)_\w+)\([^{]*\{(.*?)^\}", generated, re.MULTILINE | re.DOTALL))
+    streams = dict(re.findall(r"void stream_(\w+)\([^{]*\{(.*?)^\}", generated, re.MULTILINE | re.DOTALL))
     parameters = (firmware / "parameters.h").read_text(encoding="utf-8")
     accumulators = dict(re.findall(r"struct (config\w+) [^}]*?typedef (\w+) accum_t;", parameters))
     constants = {path.stem: _constants(path) for path in sorted((firmware / "weights").glob("*.h"))}
-    return Project(types, calls, casts, bodies, constants, accumulators)
+    return Project(types, calls, casts, bodies, streams, constants, accumulators)
 
 
 def check_types(folder: Path, graph: Graph, names: Mapping[str, str]) -> None:
@@ -107,8 +111,11 @@ def check_types(folder: Path, graph: Graph, names: Mapping[str, str]) -> None:
             continue
         differences += _compare(project, node, call)
         if node.op in ("take", "lookup"):
-            body = project.bodies.get(call.function, "")
-            found = compare_take(graph, node, body) if node.op == "take" else compare_lookup(node, body)
+            body, around = project.bodies.get(call.function, ""), project.streams.get(call.function)
+            if node.op == "take":
+                found = compare_take(graph, node, body, around)
+            else:
+                found = compare_lookup(node, body, packets=around is not None)
             differences += [_difference(node, *difference) for difference in found]
     if differences:
         raise VerificationError("\n".join([f"the hls4ml project {folder} does not match its model:", *differences]))
@@ -122,15 +129,15 @@ def _compare(project: Project, node: Node, call: Call) -> list[str]:
     if result != smallest:
         found.append(_difference(node, "type of the result", smallest, result))
     if node.op == "quantize":
-        found += _compare_casts(node, project.casts.get(call.function, []))
-    elif node.op == "dense":
+        found += _compare_casts(node, project.casts.get(call.function, []), call.function in project.streams)
+    elif node.op == "dense" and len(call.types) > 2:  # hls4ml's own
         accumulators = [project.accumulators.get(f"{call.types[2]}{end}", "") for end in ("", "_mult")]
         accumulator = next((project.types[name] for name in accumulators if name), None)
         if accumulator != smallest:
             found.append(_difference(node, "type of the accumulator", smallest, accumulator))
         found += _compare_constants(project, node, "kernel", call.arguments[2])
         found += _compare_bias(project, node, call)
-    elif node.op == "conv":  # sums are kept in the type of the result
+    elif node.op in ("conv", "dense"):  # sums are kept in the type of the result
         found += _compare_constants(project, node, "kernel", call.arguments[2])
         found += _compare_bias(project, node, call)
     elif node.op == "affine":
@@ -145,15 +152,21 @@ def _compare_bias(project: Project, node: Node, call: Call) -> list[str]:
     return [_difference(node, "bias", "none", "not zero")] if any(project.constants[call.arguments[3]].values) else []
 
 
-def _compare_casts(node: Node, casts: list[tuple[int, Cast | None] | None]) -> list[str]:
-    """An element may be written as 0 only where range analysis proves that it can be nothing else."""
+def _compare_casts(node: Node, casts: list[tuple[int, Cast | None] | None], packets: bool) -> list[str]:
+    """An element may be written as 0 only where range analysis proves that it can be nothing else.
+
+    packets: the casts are those of each packet, which is the last axis.
+    """
     rounding, overflow = node.attrs["rounding"], node.attrs["overflow"]
     types: FixedArray = node.attrs["types"]
-    if len(casts) != types.size:
-        return [_difference(node, "number of casts", types.size, len(casts))]
+    channels = types.shape[-1] if packets and types.shape else 1 if packets else types.size
+    if len(casts) != channels:
+        return [_difference(node, "number of casts", channels, len(casts))]
+    zeros = node.range.zero.reshape(-1, channels).all(axis=0).tolist()
     found = []
-    for n, (t, zero, got) in enumerate(zip(types, node.range.zero.ravel().tolist(), casts, strict=True)):
-        expected = None if t is None or zero else (n, (t, rounding, overflow))
+    for n, t in enumerate(types):
+        got, place = casts[n % channels], n % channels
+        expected = None if t is None or zeros[place] else (place, (t, rounding, overflow))
         if got != expected:
             found.append(_difference(node, f"cast of element {n}", _cast_text(expected), _cast_text(got)))
     return found
