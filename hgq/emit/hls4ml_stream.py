@@ -16,6 +16,7 @@ import numpy as np
 from hgq.emit.hls4ml_planned import Context, PlannedLayer, comment, container, extra_name, layer_attrs
 from hgq.emit.hls4ml_windows import pool_type
 from hgq.emit.templates import template
+from hgq.errors import ConversionError, problem
 from hgq.fixed import FixedArray, as_objects
 from hgq.ir import Graph, Node
 from hgq.ir.ops.conv import conv_windows
@@ -30,7 +31,7 @@ Inner = Mapping[str, Planner]
 
 def packets(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many packets a tensor of `shape` is, and how many elements each has."""
-    return math.prod(shape[:-1]), shape[-1] if shape else 1
+    return math.prod(shape[:-1]), shape[-1]
 
 
 def same_stream(graph: Graph, node: Node) -> bool:
@@ -79,8 +80,8 @@ def copy_streams(layers: list[PlannedLayer], names: Callable[[str], str]) -> lis
         code = template("hls4ml/stream_copies.h.j2").render(
             function=function, copies=len(copies), packets=packets(layer.node.shape)[0]
         )
-        attrs = {"name": name, "class_name": "HGQCopies", "inputs": [layer.name], "outputs": copies}
-        attrs |= {"shape": list(layer.node.shape) or [1], "function": function}
+        attrs: dict[str, Any] = {"name": name, "class_name": "HGQCopies", "inputs": [layer.name], "outputs": copies}
+        attrs |= {"shape": list(layer.node.shape), "function": function}
         result.append(PlannedLayer(layer.node, attrs, {"result": layer.types["result"]}, code))
         for (reader, place), copy in zip(reads, copies, strict=True):
             reader.attrs["inputs"][place] = copy
@@ -180,12 +181,9 @@ def _pool(context: Context, node: Node, inner: Inner) -> list[PlannedLayer]:
 def _window(context: Context, node: Node, inner: Inner, windows: Windows, fill: str) -> list[PlannedLayer]:
     """The C++ of io_parallel for an input of one window, and what slides it along."""
     if len(windows.size) > 2:
-        context.refuse(
-            node,
-            f"io_type='io_stream' slides windows along one or two axes, this one has {len(windows.size)}",
-            "convert with io_type='io_parallel'",
-        )
-        return [PlannedLayer(node, {"name": "", "inputs": []}, {})]
+        what = f"io_type='io_stream' slides windows along one or two axes, this one has {len(windows.size)}"
+        fix = "convert with io_type='io_parallel'"
+        raise ConversionError([problem(f"layer (op {node.op})", node.origin or node.name, what, fix)])
     ones = (1,) * len(windows.size)
     attrs: dict[str, Any] = dict(node.attrs) | {"strides": ones, "padding": (0,) * 2 * len(ones)}
     attrs |= {"dilation": ones, "stretch": ones} if node.op == "conv" else {}
@@ -388,7 +386,7 @@ def _wrapped(
         biases=constants["bias"].size if constants else 0,
         **values,
     )
-    shape = list(node.shape) or [1]
+    shape = list(node.shape)
     inputs = [context.names[name] for name in node.args]
     return replace(
         layer, node=node, attrs=layer.attrs | {"function": function, "shape": shape, "inputs": inputs}, code=code

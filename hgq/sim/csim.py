@@ -54,7 +54,7 @@ class _Port:
     @property
     def channels(self) -> int:
         """Elements of a packet, where the project has streams."""
-        return self.node.shape[-1] if self.node.shape else 1
+        return self.node.shape[-1]
 
     @property
     def words(self) -> int:

@@ -11,23 +11,28 @@ Found = Iterator[tuple[str, object, object]]
 """What differs: its name, what was expected, what the C++ says."""
 
 
+def packet_size(node: Node) -> int:
+    """Elements of a packet of the stream that carries `node`."""
+    return node.shape[-1]
+
+
 def compare_take(graph: Graph, node: Node, body: str, around: str | None = None) -> Found:
     """Every element is copied from where the index says, or is 0.
 
     around: text of the function that calls `body` for packets of streams.
     """
-    widths, starts = [], [0]
+    starts = [0]
     for arg in node.args:
-        shape = graph[arg].shape
-        widths.append(shape[-1] if shape else 1)
         starts.append(starts[-1] + graph[arg].range.lo.size)
     statements = re.findall(r"out\[(\d+)\] = (?:in(\d*)\[(\d+)\]|0);", body)
-    numbers = _packets(around, node) if around else None
+    numbers = _packets(around) if around else None
     got = []
     for number in [0] if numbers is None else numbers:
         for _, which, place in statements:
-            arg = int(which or 0)
-            first = starts[arg] if numbers is None else starts[arg] + number * widths[arg]
+            operand = int(which or 0)
+            first = starts[operand]
+            if numbers is not None:
+                first += number * packet_size(graph[node.args[operand]])
             got.append(first + int(place) if place and number >= 0 else -1)
     expected = node.attrs["index"].ravel().tolist()
     if [int(n) for n, *_ in statements] != list(range(len(statements))) or len(got) != len(expected):
@@ -37,7 +42,7 @@ def compare_take(graph: Graph, node: Node, body: str, around: str | None = None)
             yield f"source of element {n}", want, have
 
 
-def _packets(around: str, node: Node) -> list[int] | None:
+def _packets(around: str) -> list[int] | None:
     """For each packet that is written the number of the one that is read for it, -1 for zeros; None if it sees all."""
     kept = re.search(r"static const (?:unsigned char steps|int sources)\[\d+\] = \{([^}]*)\};", around)
     if kept is None:
@@ -61,7 +66,7 @@ def compare_lookup(node: Node, body: str, packets: bool = False) -> Found:
 
     packets: `body` is that of each packet, which is the last axis.
     """
-    channels = node.shape[-1] if packets and node.shape else 1 if packets else node.types.size
+    channels = packet_size(node) if packets else node.types.size
     arrays = re.findall(r"static const long long (\w+)\[(\d+)\] = \{([^}]*)\};", body)
     tables = {name: [int(entry) for entry in entries.split(",")] for name, _, entries in arrays}
     pattern = (

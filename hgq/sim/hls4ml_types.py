@@ -16,7 +16,7 @@ import numpy as np
 from hgq.errors import VerificationError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.ir import Graph, Node
-from hgq.sim.hls4ml_elements import compare_lookup, compare_take
+from hgq.sim.hls4ml_elements import compare_lookup, compare_take, packet_size
 
 _FIXED = r"ap_(u?)fixed<(\d+),(-?\d+)(?:,AP_(\w+),AP_(\w+),0)?>"
 Cast = tuple[FixedType, Rounding, Overflow]
@@ -159,10 +159,10 @@ def _compare_casts(node: Node, casts: list[tuple[int, Cast | None] | None], pack
     """
     rounding, overflow = node.attrs["rounding"], node.attrs["overflow"]
     types: FixedArray = node.attrs["types"]
-    channels = types.shape[-1] if packets and types.shape else 1 if packets else types.size
+    channels = packet_size(node) if packets else types.size
     if len(casts) != channels:
         return [_difference(node, "number of casts", channels, len(casts))]
-    zeros = node.range.zero.reshape(-1, channels).all(axis=0).tolist()
+    zeros = np.all(node.range.zero.reshape(-1, channels), axis=0).tolist()
     found = []
     for n, t in enumerate(types):
         got, place = casts[n % channels], n % channels
