@@ -161,6 +161,7 @@ def refused(match: str, out: Path, kind: type[Exception] = ConversionError, **op
         ({"latency": 2.5}, r"latency=2.5: clock cycles are a whole number"),
         ({"latency": 1000}, r"latency=1000: this model can have 2 to \d+ cycles"),
         ({"backend": "Quartus"}, r"backend='Quartus'(.|\n)*Vitis, Vivado"),
+        ({"io_type": "stream"}, r"io_type='stream'(.|\n)*io_parallel, io_stream"),
         ({"input_type": "ap_fixed<16,6>"}, r"'ap_fixed<16,6>' is no fixed-point type"),
         ({"effort": 7}, r"effort=7(.|\n)*integer from 0 to 6"),
         ({"effort": True}, r"effort=True(.|\n)*integer from 0 to 6"),

@@ -93,7 +93,7 @@ def plan(graph: Graph, reserved: Iterable[str] = (), io_type: str = "io_parallel
     names = context.names
     outputs = [names[extra_name(name, "out") if name in copied else name] for name in dict.fromkeys(graph.outputs)]
     inputs = [names[name] for name in graph.inputs]
-    if streams:
+    if streams and not context.problems:
         _refuse_unread(context, layers)
     if context.problems:
         raise ConversionError(context.problems)

@@ -78,7 +78,7 @@ def simulate(*arguments: str) -> Result:
 def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakeProject]) -> None:
     np.savez("many.npz", a=np.zeros((2, 3)), b=np.ones((4, 3)))
     options = "--calibrate x.npy --verify many.npz:b --clock-ns 2.5 --backend Vivado --part xcvu9p --input-type s16f8"
-    options += " --effort 3 --objective adders"
+    options += " --effort 3 --objective adders --io-type io_stream"
     done = convert(*options.split())
     assert done.exit_code == 0, done.output
     asked = fake.asked
@@ -91,6 +91,7 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
         "clock_ns": 2.5,
         "latency": None,
         "backend": "Vivado",
+        "io_type": "io_stream",
         "part": "xcvu9p",
         "input_type": "s16f8",
         "effort": 3,
