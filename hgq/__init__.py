@@ -2,6 +2,7 @@
 
 hgq.quantizers, layers      train: Keras layers whose fixed-point types are learned
 hgq.resource, training      train: what the hardware will cost as a part of the loss, callbacks
+hgq.importers               convert: models of HGQ2, QKeras and plain Keras -> ours, exactly
 hgq.frontend -> hgq.ir      convert: Keras -> integer graph, the golden model; from here on there are no floats
 hgq.emit (hls4ml)           convert: integer graph -> hls4ml project (C++)
 hgq.lower -> hgq.netlist    convert: integer graph -> shift-add logic, improved by hgq.passes
@@ -21,13 +22,14 @@ hgq_fpga.refuse_rivals()
 
 if TYPE_CHECKING:
     from hgq.conversion import convert
+    from hgq.importers import load
     from hgq.project import Project
 
 __version__ = hgq_fpga.VERSION
-__all__ = ["Project", "convert"]
+__all__ = ["Project", "convert", "load"]
 
 # Names are looked up on first use: importing hgq, hgq.ir or hgq.emit must not take the seconds that Keras takes.
-_PUBLIC = {"convert": "hgq.conversion", "Project": "hgq.project"}
+_PUBLIC = {"convert": "hgq.conversion", "Project": "hgq.project", "load": "hgq.importers"}
 _MODULES = ("errors", "fixed", "layers", "quantizers", "resource", "training")
 
 

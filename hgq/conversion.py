@@ -16,6 +16,7 @@ from hgq.fixed import FixedType
 from hgq.frontend.load import load_model
 from hgq.frontend.model import input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
+from hgq.importers import OURS, imported
 from hgq.options import checked_options
 from hgq.project import ENGINES, Progress, Project
 from hgq.sim.toolchain import missing
@@ -42,6 +43,8 @@ def convert(
     effort: int = 1,
     objective: str = "lut",
     corners: int | None = None,
+    weights: str | Path | None = None,
+    drop_softmax: bool = False,
     progress: Progress = lambda step: None,
 ) -> Project:
     """Makes an hls4ml project and Verilog of a model, and verifies that every engine computes the same integers.
@@ -50,7 +53,8 @@ def convert(
     under another name and renamed when it is complete; an older project of that name is replaced then.
 
     Args:
-        model: Sequential or functional model of hgq.layers, or the path of a .keras file.
+        model: Sequential or functional model of hgq.layers, or the path of a model file: a .keras file of such a model,
+            or a file of another library, as `hgq.load` reads it.
         out: folder to make.
         calibrate: training data that the tracked ranges of activations are found on. Not needed if training saw data.
         verify: data to compare all engines on, which calibration must not have seen. None: corner vectors only.
@@ -72,6 +76,7 @@ def convert(
             4 times as long; 0 shares nothing. The same input and options always give the same Verilog.
         objective: what is made small: "lut", or "adders" (their number, whatever their width).
         corners: number of corner vectors; by default 100,000, fewer for very wide inputs.
+        weights, drop_softmax: for files of other libraries; see `hgq.load`.
         progress: told each step as it begins.
 
     Raises:
@@ -85,7 +90,16 @@ def convert(
     if verify is not False:
         _need_tools()
     progress("load the model")
-    source = load_model(Path(model)) if isinstance(model, str | Path) else model
+    source, library = model, OURS
+    if isinstance(model, str | Path):
+        source, library = imported(model, weights=weights, input_type=input_type, drop_softmax=drop_softmax)
+    if library != OURS:
+        progress(f"a model of {library}, rebuilt with our layers")
+        if calibrate is not None or data is not None:
+            raise ValueError(
+                f"{model}: a model of {library} has its types already, and calibration would change them; give verify= "
+                "only. To find ranges anew, load it with hgq.load and convert what that gives"
+            )
     shapes = input_shapes(source)
     calibration, verification, note = _data(calibrate, verify, data, shapes)
     work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -102,6 +116,7 @@ def convert(
         progress("read the layers")
         graph = read_model(copy, FixedType.parse(input_type) if input_type else None)
         project = write_project(graph, source.name, options, work, progress)
+        project.report["library"] = library
         project.report["calibration"] = {"samples": len(calibration[0]) if calibration else 0, "note": note}
         encoded = None
         if verification is not None:

@@ -41,13 +41,14 @@ ALLOWED: dict[str, set[str]] = {
     "hls4ml_guards": set(),
     "methods": {"quantizers", "layers", "resource", "training"},
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
+    "importers": IR | {"quantizers", "layers", "resource", "frontend"},
     "data": set(),
     "plan": NETLIST | {"lower", "passes"},
     "project": REPORT | {"data", "plan", "frontend"},
     "options": EMIT,
     "staging": set(),
     "writing": REPORT | {"plan", "project"},
-    "conversion": REPORT | {"data", "options", "staging", "writing", "project", "frontend", "training"},
+    "conversion": REPORT | {"data", "options", "staging", "writing", "project", "frontend", "importers", "training"},
     "cli": REPORT | {"convert", "Project"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")

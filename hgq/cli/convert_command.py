@@ -1,4 +1,4 @@
-"""hgq-convert: a .keras file becomes a verified project folder."""
+"""hgq-convert: a model file becomes a verified project folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ FILE = "FILE.npy"
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def convert(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="the trained model")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="the trained model: .keras, or .h5 or .json of QKeras and Keras 2")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to write; replaced if it holds a project")],
     calibrate: Annotated[
         str | None, typer.Option(metavar=FILE, help="training data, to find the ranges that are not yet known")
@@ -83,6 +85,12 @@ def convert(
         ),
     ] = 1,
     objective: Annotated[Objective, typer.Option(help="what is made small")] = Objective.LUT,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE.h5", help="the weights that belong to a .json file")
+    ] = None,
+    drop_softmax: Annotated[
+        bool, typer.Option("--drop-softmax", help="leave a softmax at the end of an imported model out")
+    ] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="skip all comparisons; the report says so")] = False,
 ) -> None:
     """Converts a Keras model to an hls4ml project and Verilog, and verifies that both equal it bit for bit.
@@ -93,7 +101,7 @@ def convert(
         if no_verify and verify:
             raise ValueError(f"--no-verify and --verify {verify} contradict each other; give one of them")
         if not model.is_file():
-            raise ValueError(f"{model}: there is no such file; give the .keras file that model.save wrote")
+            raise ValueError(f"{model}: there is no such file; give the file that model.save wrote")
         arrays = {
             name: load_arrays(text, f"--{name}")
             for name, text in (("calibrate", calibrate), ("verify", verify), ("data", data))
@@ -118,6 +126,8 @@ def convert(
                 input_type=input_type,
                 effort=effort,
                 objective=objective.value,
+                weights=weights,
+                drop_softmax=drop_softmax,
                 progress=step,
             )
         typer.echo(project.summary())

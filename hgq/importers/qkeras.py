@@ -1,0 +1,291 @@
+"""QKeras models (0.9 on Keras 2: .h5, or .json and weights; qkeras-v3 on Keras 3: .keras), layer by layer into ours.
+
+QKeras quantises weights and what its activations give, and nothing else: a layer takes its input as it comes. Ours get
+input quantizers of the types that the input is known to have, which change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.fixed import Overflow, Rounding
+from hgq.frontend.context import Unconvertible
+from hgq.importers import keras_layers
+from hgq.importers.network import Call, Importer, Record
+from hgq.importers.passing import input_types, quantized
+from hgq.importers.qkeras_types import Spec, activation_types, constant, spec_of
+from hgq.importers.types import Types, store_constant
+from hgq.layers import (
+    QAveragePooling2D,
+    QConv1D,
+    QConv2D,
+    QConv2DTranspose,
+    QDense,
+    QDepthwiseConv1D,
+    QDepthwiseConv2D,
+    QGlobalAveragePooling2D,
+)
+
+Arrays = dict[str, np.ndarray]
+FIX = "use one of quantized_bits, quantized_relu, quantized_tanh, quantized_sigmoid, binary or ternary"
+
+
+def _weights(record: Record, *names: str) -> Arrays:
+    """The variables of a layer by name; Keras 3 only numbers them."""
+    numbered = record.variables()
+    if numbered:
+        return dict(zip(names, numbered, strict=False))
+    missing = [name for name in names if name not in record.arrays]
+    if missing:
+        raise Unconvertible(f"the file has no {missing[0]} for it", "save the model with its weights")
+    return {name: record.arrays[name] for name in names}
+
+
+def _linear(cls: type, kernel: str, names: str, fold: Callable[[Record], Arrays] | None = None) -> Callable:
+    """A handler of layers with kernel and bias.
+
+    kernel: "kernel" or "depthwise", as QKeras calls it.
+    names: the arguments of our class that are QKeras' too.
+    fold: what is quantised, where that is not the weights themselves.
+    """
+
+    def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+        arguments = {name: _tuple(record.get(name)) for name in names.split() if name in record.config}
+        weight = "kernel" if kernel == "kernel" else f"{kernel}_kernel"
+        biased = bool(record.get("use_bias", True)) or fold is not None
+        values = fold(record) if fold else _weights(record, weight, *(["bias"] if biased else []))
+        parts = {"kernel": (values[weight], f"{kernel}_quantizer")}
+        parts |= {"bias": (values["bias"], "bias_quantizer")} if biased else {}
+        layer = linear(importer, record.name, cls, arguments | {"use_bias": biased}, parts, record, shapes[0])
+        after = activation(importer, record.get("activation"), f"{record.name}_activation", "activation")
+        return lambda x: after(layer(x))
+
+    return handler
+
+
+def linear(
+    importer: Importer,
+    name: str,
+    cls: type,
+    arguments: dict[str, Any],
+    parts: dict[str, tuple[np.ndarray, str]],
+    record: Record,
+    shape: tuple,
+) -> Any:
+    """Our layer with the constants that QKeras' quantizers make of `parts`: values, and the argument that names them."""
+    found = {what: _constant(record, argument, value) for what, (value, argument) in parts.items()}
+    given = input_types(importer, importer.tensors[0])
+    quantizers = {f"{what}_quantizer": types.quantizer(constant=True) for what, (types, _) in found.items()}
+    layer = cls(**arguments, **quantizers, input_quantizer=given.quantizer(), name=name)
+    layer.build(shape)
+    given.store(layer.input_quantizer)
+    for what, (types, wanted) in found.items():
+        types.store(getattr(layer, f"{what}_quantizer"))
+        store_constant(layer, what, getattr(layer, what), parts[what][0], wanted)
+    return layer
+
+
+def _constant(record: Record, argument: str, value: np.ndarray) -> tuple[Types, np.ndarray]:
+    spec = spec_of(record.get(argument), argument)
+    if spec is None:
+        if not value.any():  # a bias that was never trained
+            one = np.ones((1,) * value.ndim, np.int64)
+            return Types(one, one, 0 * one, Rounding.RND, Overflow.SAT_SYM), value
+        raise Unconvertible(f"{argument}=None: its values are not quantised", "train with a quantizer there")
+    return constant(spec, value, trained_scale=argument != "bias_quantizer")
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def activation(importer: Importer, given: Any, name: str, argument: str) -> Call:
+    """What stands for an activation or a QActivation."""
+    spec = spec_of(given, argument)
+    if spec is None or spec.kind == "linear":
+        return lambda x: x
+    if spec.kind in ("relu", "relu6"):
+        return keras.layers.Activation(spec.kind, name=name)
+    if spec.kind == "softmax":
+        return keras_layers.softmax(importer, Record("Activation", name, {}, {}, ""))
+    types = activation_types(spec) if spec.values else None
+    if types is not None:
+        return quantized(types, name)
+    if spec.kind == "quantized_sigmoid" and not spec["symmetric"]:
+        # by default clip(x / 2 + 1 / 2, 0, 1)
+        bits = spec["bits"] * np.ones((1,), np.int64)
+        unsigned = Types(0 * bits, bits, bits, Rounding.RND_CONV, Overflow.SAT)
+        last = quantized(unsigned, name)
+        return lambda x: last(_affine(x, 0.5, 0.5, name))
+    if spec.kind in ("binary", "quantized_bits", "ternary"):
+        return _sign(importer, spec, name)
+    raise Unconvertible(f"its {argument} is {spec.kind}, which has no exact meaning here", FIX)
+
+
+def _affine(x: Any, factor: float, offset: float, name: str) -> Any:
+    """``factor * x + offset``, two operations with names of their own."""
+    return _named(_named(x * factor, f"{name}_scaled") + offset, f"{name}_shifted")
+
+
+def _named(t: Any, name: str) -> Any:
+    t._keras_history.operation.name = name
+    return t
+
+
+def _sign(importer: Importer, spec: Spec, name: str) -> Call:
+    """Binary and ternary activations, of sums and comparisons: floor(x), saturated to -1..0, is -1 where x < 0."""
+    alpha = spec.values.get("alpha")
+    scale = 1.0 if alpha is None else alpha
+    if not isinstance(scale, int | float) or scale <= 0 or math.frexp(scale)[0] != 0.5:
+        raise Unconvertible(f"its {spec.argument} {spec.kind} has alpha={alpha!r}", "train with alpha=1")
+    one = np.ones((1,), np.int64)
+
+    def below(x: Any, bound: float, part: str, frac: int) -> Any:
+        """-1 where x < bound, else 0: what is below 0 has a floor of -1 LSB or less, of an LSB that x has."""
+        types = Types(one, 0 * one, frac * one, Rounding.TRN, Overflow.SAT)
+        x = _named(x - bound, f"{name}_{part}_moved") if bound else x
+        return _named(quantized(types, f"{name}_{part}")(x) * 2.0**frac, f"{name}_{part}_unit")
+
+    if spec.kind != "ternary":
+        low, high = (0.0, scale) if _zero_one(spec) else (-scale, scale)
+        return lambda x: _affine(below(x, 0.0, "sign", 0), high - low, high, name)
+
+    def ternary(x: Any) -> Any:
+        known = importer.types(x)
+        if known is None:
+            raise Unconvertible("it reads a model input that nothing quantises", "put a QActivation in front")
+        frac = max(int(known.frac.max(initial=0)), 0)
+        threshold = np.float32(0.33 if spec["threshold"] is None else spec["threshold"])
+        bound = math.ceil(float(threshold) * 2**frac) / 2**frac
+        if not bound > 0:
+            raise Unconvertible(f"its {spec.argument} has threshold={spec['threshold']!r}", "use one above 0")
+        # 1 + below(x, bound) is 1 where x >= bound, and likewise of -x.
+        plus = below(x, bound, "plus", 0)
+        minus = below(_named(x * -1.0, f"{name}_turned"), bound, "minus", 0)
+        y = _named(plus - minus, f"{name}_difference")
+        return y if scale == 1 else _named(y * scale, f"{name}_scaled")
+
+    return ternary
+
+
+def _zero_one(spec: Spec) -> bool:
+    return bool(spec["use_01"]) if spec.kind == "binary" else not spec["keep_negative"]
+
+
+def _q_activation(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+    return activation(importer, record.get("activation"), record.name, "activation")
+
+
+def _separable(cls: type, point: type) -> Callable:
+    """A depthwise convolution and one with a single tap; QKeras rounds nothing between."""
+
+    def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+        biased = bool(record.get("use_bias", True))
+        values = _weights(record, "depthwise_kernel", "pointwise_kernel", *(["bias"] if biased else []))
+        names = "kernel_size strides padding depth_multiplier dilation_rate data_format".split()
+        arguments = {name: _tuple(record.get(name)) for name in names if name in record.config}
+        parts = {"kernel": (values["depthwise_kernel"], "depthwise_quantizer")}
+        name = f"{record.name}_depthwise"
+        first = linear(importer, name, cls, arguments | {"use_bias": False}, parts, record, shapes[0])
+        middle = first(importer.tensors[0])
+        importer.tensors = [middle]
+        parts = {"kernel": (values["pointwise_kernel"], "pointwise_quantizer")}
+        parts |= {"bias": (values["bias"], "bias_quantizer")} if biased else {}
+        arguments = {"filters": record.get("filters"), "kernel_size": 1, "use_bias": biased}
+        second = linear(importer, record.name, point, arguments, parts, record, tuple(middle.shape))
+        after = activation(importer, record.get("activation"), f"{record.name}_activation", "activation")
+        done: list[Any] = []
+
+        def call(x: Any) -> Any:
+            y = first(x) if done else middle
+            done.append(x)
+            return after(second(y))
+
+        return call
+
+    return handler
+
+
+def _folded(record: Record) -> Arrays:
+    """QConv2DBatchnorm and its kin at inference: kernel * inv, inv * (bias - mean) + beta."""
+    depthwise = "depthwise_kernel" in record.arrays or record.kind.startswith("QDepthwise")
+    weight = "depthwise_kernel" if depthwise else "kernel"
+    names = [weight, "moving_mean", "moving_variance"]
+    names += ["bias"] * bool(record.get("use_bias", True))
+    names += ["gamma"] * bool(record.get("scale", True)) + ["beta"] * bool(record.get("center", True))
+    if record.variables():
+        raise Unconvertible("its variables have no names in this kind of file", "save the model as .h5")
+    held = _weights(record, *names)
+    inverse = np.float32(1) / np.sqrt(held["moving_variance"] + np.float32(record.get("epsilon")))
+    inverse = inverse * held.get("gamma", np.float32(1))
+    bias = inverse * (held.get("bias", np.float32(0)) - held["moving_mean"]) + held.get("beta", np.float32(0))
+    kernel = held[weight]
+    factor = inverse.reshape(kernel.shape[-2:]) if depthwise else inverse
+    return {weight: factor * kernel, "bias": bias}
+
+
+def _average(cls: type) -> Callable:
+    """Average pooling over 2, 4, 8 ... elements: what QKeras divides by and multiplies with again is then exact."""
+
+    def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+        names = ("pool_size", "strides", "padding", "data_format", "keepdims")
+        arguments = {name: _tuple(record.get(name)) for name in names if name in record.config}
+        given = input_types(importer, importer.tensors[0])
+        layer = cls(**arguments, input_quantizer=given.quantizer(), name=record.name)
+        layer.build(shapes[0])
+        given.store(layer.input_quantizer)
+        halvings = layer.halvings()
+        if halvings is None:
+            raise Unconvertible(
+                "it averages over windows of other sizes than 2, 4, 8 ..., which QKeras divides in floating point",
+                "use windows of a power of two",
+            )
+        spec = spec_of(record.get("average_quantizer"), "average_quantizer")
+        if spec is not None:
+            factor = constant(spec, np.full((1,), 2.0**-halvings, np.float32), trained_scale=False)[1]
+            if factor != 2.0**-halvings:
+                raise Unconvertible(
+                    f"its average_quantizer makes {factor[0]} of 1/{2**halvings}", "give it enough fractional bits"
+                )
+        after = activation(importer, record.get("activation"), f"{record.name}_activation", "activation")
+        return lambda x: after(layer(x))
+
+    return handler
+
+
+CONV = "filters kernel_size strides padding data_format dilation_rate groups"
+DEPTHWISE = "kernel_size strides padding depth_multiplier data_format dilation_rate"
+HANDLERS: dict[str, Callable[[Importer, Record, list[tuple]], Call]] = {
+    "QDense": _linear(QDense, "kernel", "units"),
+    "QConv1D": _linear(QConv1D, "kernel", CONV),
+    "QConv2D": _linear(QConv2D, "kernel", CONV),
+    "QConv2DTranspose": _linear(
+        QConv2DTranspose, "kernel", "filters kernel_size strides padding data_format output_padding dilation_rate"
+    ),
+    "QDepthwiseConv2D": _linear(QDepthwiseConv2D, "depthwise", DEPTHWISE),
+    "QSeparableConv1D": _separable(QDepthwiseConv1D, QConv1D),
+    "QSeparableConv2D": _separable(QDepthwiseConv2D, QConv2D),
+    "QConv2DBatchnorm": _linear(QConv2D, "kernel", CONV, fold=_folded),
+    "QDepthwiseConv2DBatchnorm": _linear(QDepthwiseConv2D, "depthwise", DEPTHWISE, fold=_folded),
+    "QActivation": _q_activation,
+    "QAveragePooling2D": _average(QAveragePooling2D),
+    "QGlobalAveragePooling2D": _average(QGlobalAveragePooling2D),
+    **keras_layers.HANDLERS,
+}
+"""Class names of QKeras and Keras -> handler."""
+OWN = {name for name in HANDLERS if name.startswith("Q")} | {"QBatchNormalization", "QAdaptiveActivation"}
+"""Class names that only QKeras has, among files that name no package."""
+INSTEAD = {
+    "QBatchNormalization": "fold it: train with QConv2DBatchnorm or QDepthwiseConv2DBatchnorm, whose quantised kernel "
+    "has the normalisation in it; its own 1/sqrt(variance + epsilon) has no exact meaning",
+    "BatchNormalization": "fold it: train with QConv2DBatchnorm or QDepthwiseConv2DBatchnorm",
+    "QAdaptiveActivation": "train with QActivation('quantized_bits(...)') of the bits that it found",
+    "Dense": "use QDense with quantizers",
+    "Conv2D": "use QConv2D with quantizers",
+    "Lambda": "write the function with supported layers: code in a model file is never run",
+}
