@@ -16,6 +16,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from hgq.config import LayerConfigScope, QuantizerConfig, QuantizerConfigScope
+from hgq.utils import trace_minmax
+
 from hgq.layers import (
     QAdd,
     QAveragePooling2D,
@@ -35,7 +37,6 @@ from hgq.layers import (
     QSubtract,
     Quantizer,
 )
-from hgq.utils import trace_minmax
 
 keras.utils.set_random_seed(0)
 RANDOM = np.random.default_rng(0)

@@ -21,11 +21,11 @@ if LEGACY:
     import tf_keras as keras
 else:
     import keras
-import qkeras
-from qkeras import QActivation, QConv1D, QConv2D, QDense, QDepthwiseConv2D
+import qkeras  # noqa: E402
+from qkeras import QActivation, QConv1D, QConv2D, QDense, QDepthwiseConv2D  # noqa: E402
 
 if LEGACY:
-    from qkeras import QAveragePooling2D, QConv2DBatchnorm, QSeparableConv1D, QSeparableConv2D
+    from qkeras import QConv2DBatchnorm, QSeparableConv2D
 
 RANDOM = np.random.default_rng(0)
 layers = keras.layers

@@ -90,9 +90,11 @@ def convert(
     if verify is not False:
         _need_tools()
     progress("load the model")
-    source, library = model, OURS
-    if isinstance(model, str | Path):
-        source, library = imported(model, weights=weights, input_type=input_type, drop_softmax=drop_softmax)
+    source, library = (
+        imported(model, weights=weights, input_type=input_type, drop_softmax=drop_softmax)
+        if isinstance(model, str | Path)
+        else (model, OURS)
+    )
     if library != OURS:
         progress(f"a model of {library}, rebuilt with our layers")
         if calibrate is not None or data is not None:

@@ -3,6 +3,6 @@
 `load` tells by content what a file is. Nothing in a file is executed, and no other library is imported.
 """
 
-from hgq.importers.load import OURS, imported, load
+from hgq.importers.read import OURS, imported, load
 
 __all__ = ["OURS", "imported", "load"]

@@ -165,12 +165,8 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     given.store(layer.input_quantizer)
     for name, (types, _) in found.items():
         types.store(getattr(layer, f"{name}_quantizer"))
-    for variable, value in (
-        (layer.norm_gamma, gamma),
-        (layer.norm_beta, beta),
-        (layer.moving_mean, mean),
-        (layer.moving_variance, variance),
-    ):
+    variables: tuple[Any, ...] = (layer.norm_gamma, layer.norm_beta, layer.moving_mean, layer.moving_variance)
+    for variable, value in zip(variables, (gamma, beta, mean, variance), strict=True):
         variable.assign(value)
     made = layer.constants()
     if not all(np.array_equal(made[name][0], wanted) for name, (_, wanted) in found.items()):

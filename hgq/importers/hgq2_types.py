@@ -36,8 +36,8 @@ ORDER = {
 def data_types(record: Record, part: str, conf: dict[str, Any] | None) -> Types:
     """The types of a quantizer of activations; the first axis of its variables is the batch."""
     k, i, f, settings = _kif(record, part, conf)
-    arrays = [a[0] if a.ndim > 1 else a for a in (k, i, f)]
-    return Types.from_kif(*arrays, ROUNDINGS[settings["round"]], OVERFLOWS[settings["overflow"]])
+    k, i, f = (a[0] if a.ndim > 1 else a for a in (k, i, f))
+    return Types.from_kif(k, i, f, ROUNDINGS[settings["round"]], OVERFLOWS[settings["overflow"]])
 
 
 def constant(record: Record, part: str, conf: dict[str, Any] | None, latent: np.ndarray) -> tuple[Types, np.ndarray]:

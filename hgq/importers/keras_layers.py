@@ -57,4 +57,4 @@ def _simple(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-HANDLERS = {name: plain for name in PLAIN}
+HANDLERS = dict.fromkeys(PLAIN, plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ def _sequential(archive: Archive, records: list[Record]) -> tuple[list[Record], 
             raise refused(archive.path, "it does not say the shape of its input", "start the model with keras.Input")
         first = Record("InputLayer", "input", {"batch_shape": shape}, {}, "keras")
         records.insert(0, first)
-    for before, record in zip(records, records[1:], strict=False):
+    for before, record in itertools.pairwise(records):
         record.calls.append([Reference(before.name, 0)])
     return records, [first.name], [Reference(records[-1].name, 0)]
 

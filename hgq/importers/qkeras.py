@@ -77,7 +77,7 @@ def linear(
     record: Record,
     shape: tuple,
 ) -> Any:
-    """Our layer with the constants that QKeras' quantizers make of `parts`: values, and the argument that names them."""
+    """Our layer with the constants that QKeras makes of `parts`: values, and the argument that names the quantizer."""
     found = {what: _constant(record, argument, value) for what, (value, argument) in parts.items()}
     given = input_types(importer, importer.tensors[0])
     quantizers = {f"{what}_quantizer": types.quantizer(constant=True) for what, (types, _) in found.items()}

@@ -90,7 +90,7 @@ class Types:
         alike = live.size == 0 or (live == live.flat[0]).all()
         return bool(self.overflow != Overflow.WRAP and alike and not sign_alone and (self.bits <= LARGEST_BITS).all())
 
-    def store(self, quantizer: Quantizer) -> None:
+    def store(self, quantizer: Quantizer | None) -> None:
         """Puts the types into the layer's own quantizer."""
         signed, bits, frac = (np.broadcast_to(a, quantizer.group) for a in (self.signed, self.bits, self.frac))
         if isinstance(quantizer, WidthQuantizer):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 
-from hgq.errors import ConversionError
 from hgq.fixed import FixedType
 from hgq.frontend.load import load_model
 from hgq.importers import hgq2, qkeras

@@ -1,0 +1,32 @@
+"""Models of other libraries compute here what those libraries predict, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hgq
+from hgq.fixed import decode, encode
+from hgq.frontend.model import read_model
+from hgq.frontend.predict import keras_engine
+from hgq.ir.evaluate import evaluate
+from tests.importers.golden import GOLDEN
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_integer_model_and_keras_give_what_the_library_predicts(name: str, tmp_path: Path) -> None:
+    golden = GOLDEN[name]
+    model = hgq.load(golden.written(tmp_path))
+    graph = read_model(model)
+    raw = dict(zip(graph.inputs, golden.x, strict=True))
+    nodes = [graph[port] for port in graph.inputs]
+    inputs = {n.name: encode(raw[n.name], n.types, n.attrs["rounding"], n.attrs["overflow"]) for n in nodes}
+    integers = evaluate(graph, inputs)
+    floats = keras_engine(model, graph, raw=raw)(inputs)
+    for port, expected in zip(graph.outputs, golden.y, strict=True):
+        made = decode(integers[port], graph[port].range.frac)
+        assert np.array_equal(made.reshape(expected.shape), expected)
+        assert np.array_equal(floats[port], integers[port])
+        assert len(np.unique(expected)) > 5, "the model says nothing"
