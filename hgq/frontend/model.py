@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from hgq.errors import ConversionError
-from hgq.fixed import FixedType
+from hgq.fixed import FixedArray, FixedType
 from hgq.frontend import activation, conv, einsum, merge, norm, pool, product, recurrent, structure
 from hgq.frontend.attention import attention
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
@@ -253,6 +253,52 @@ def _calls(functional: Any) -> list[tuple[Any, Any, int]]:
         seen[id(node.operation)] = count + 1
         calls.append((node.operation, node, count))
     return calls
+
+
+class Reader:
+    """Reads a model while it is under construction: what is behind it already is read once.
+
+    Args:
+        inputs: the tensors of keras.Input.
+        input_type: as for `read_model`.
+    """
+
+    def __init__(self, inputs: Sequence[Any], input_type: FixedType | None = None):
+        self._inputs = list(inputs)
+        shapes = {t._keras_history.operation.name: tuple(t.shape[1:]) for t in inputs}
+        self._context = Context(input_type, shapes)
+        self._values: dict[int, Value | None] = {
+            id(t): RawInput(name, shapes[name]) for t, name in zip(inputs, shapes, strict=True)
+        }
+
+    def types(self, tensor: Any) -> FixedArray:
+        """The types of a tensor that is made of the inputs.
+
+        Raises:
+            ConversionError: with every reason for which it cannot be converted.
+        """
+        for operation, node, call in _calls(keras.Model(_sources(tensor), tensor)):
+            if any(id(t) not in self._values for t in node.output_tensors):
+                name = operation.name if not call else f"{operation.name}.{call + 1}"
+                made = _read(self._context, operation, node, name, self._values)
+                self._values |= {id(t): value for t, value in zip(node.output_tensors, made, strict=True)}
+        value = self._values[id(tensor)]
+        if self._context.problems or value is None:
+            raise ConversionError(self._context.problems)
+        return self._context.builder[self._context.quantised(value).node].types
+
+
+def _sources(tensor: Any) -> list[Any]:
+    """The model inputs that a tensor is made of."""
+    found, todo, seen = [], [tensor], set()
+    while todo:
+        t = todo.pop()
+        if id(t) not in seen:
+            seen.add(id(t))
+            read = t._keras_history.operation._inbound_nodes[t._keras_history.node_index].input_tensors
+            todo += read
+            found += [] if read else [t]
+    return found[::-1]
 
 
 def _walk(context: Context, functional: Any, given: Sequence[Value | None], prefix: str) -> list[Value | None]:

@@ -11,6 +11,7 @@ import numpy as np
 from hgq.frontend.context import Unconvertible
 from hgq.importers import keras_layers
 from hgq.importers.hgq2_types import constant, data_types
+from hgq.importers.linear import CONV, POOL, Constant, arguments_of, linear
 from hgq.importers.network import Call, Importer, Record
 from hgq.importers.passing import input_types, quantized
 from hgq.importers.types import Types, store_constant
@@ -41,34 +42,20 @@ def _linear(make: Callable[[Record], tuple[type, dict[str, Any]]], constants: Ca
         record.only("activation", *ACTIVATIONS, fix="use relu, relu6 or hard_tanh, or a layer behind this one")
         cls, arguments = make(record)
         values = constants(record)
-        found = {
-            name: constant(record, f"{name[0]}q", record.get(f"{name[0]}q_conf"), value)
-            for name, value in values.items()
-        }
-        given = _input_types(importer, record, shapes[0])
+        found = {name: _constant(record, f"{name[0]}q", value) for name, value in values.items()}
         out = data_types(record, "oq", record.get("oq_conf")) if record.get("enable_oq") else None
-        quantizers = {f"{name}_quantizer": types.quantizer(constant=True) for name, (types, _) in found.items()}
-        layer = cls(
-            **arguments,
-            **quantizers,
-            activation=record.get("activation"),
-            input_quantizer=given.quantizer(),
-            output_quantizer=out.quantizer() if out else None,
-            name=record.name,
-        )
-        layer.build(shapes[0])
-        given.store(layer.input_quantizer)
-        if out:
-            out.store(layer.output_quantizer)
-        for name, (types, wanted) in found.items():
-            types.store(getattr(layer, f"{name}_quantizer"))
-            store_constant(layer, name, getattr(layer, name), values[name], wanted.reshape(values[name].shape))
-        return layer
+        arguments["activation"] = record.get("activation")
+        return linear(cls, arguments, shapes[0], found, _input_types(importer, record), out)
 
     return handler
 
 
-def _input_types(importer: Importer, record: Record, shape: tuple) -> Types:
+def _constant(record: Record, part: str, value: np.ndarray) -> Constant:
+    types, wanted = constant(record, part, record.get(f"{part}_conf"), value)
+    return Constant(types, value, wanted)
+
+
+def _input_types(importer: Importer, record: Record) -> Types:
     if record.get("enable_iq", True):
         return data_types(record, "iq", record.get("iq_conf"))
     return input_types(importer, importer.tensors[0])
@@ -93,6 +80,7 @@ def _normalized_dense(record: Record) -> Arrays:
 
 def _normalized_einsum(record: Record) -> Arrays:
     """QEinsumDenseBatchnorm: kernel and offset times gamma / sqrt(variance + 1e-7); hgq2 0.2 ignores its epsilon."""
+    record.seen |= {"epsilon", "center"}
     kernel, bias, *rest = record.variables()
     axes, equation = record.get("normalize_axes") or record.get("bias_axes"), record.get("equation")
     right, out = equation.split(",")[1].split("->")
@@ -109,33 +97,22 @@ def _normalized_einsum(record: Record) -> Arrays:
 
 
 def _dense(record: Record) -> tuple[type, dict[str, Any]]:
-    return QDense, {"units": record.get("units"), "use_bias": record.get("use_bias", True)}
+    return QDense, arguments_of(record, "units use_bias")
 
 
 def _conv(cls: type) -> Callable[[Record], tuple[type, dict[str, Any]]]:
     def make(record: Record) -> tuple[type, dict[str, Any]]:
-        names = "filters kernel_size strides padding data_format dilation_rate groups use_bias".split()
         if record.get("padding") == "causal" and record.get("enable_iq", True):
             raise Unconvertible(
                 "padding='causal' is padded before the input quantizer in hgq2 0.2", "use ZeroPadding1D before it"
             )
-        return cls, {name: _tuple(record.get(name)) for name in names}
+        return cls, arguments_of(record, f"{CONV} use_bias")
 
     return make
 
 
 def _einsum(record: Record) -> tuple[type, dict[str, Any]]:
-    shape = record.get("output_shape")
-    shape = tuple(shape) if isinstance(shape, list) else shape
-    return QEinsumDense, {
-        "equation": record.get("equation"),
-        "output_shape": shape,
-        "bias_axes": record.get("bias_axes"),
-    }
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return QEinsumDense, arguments_of(record, "equation output_shape bias_axes")
 
 
 def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
@@ -151,7 +128,7 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
         name: constant(record, part, record.get(f"{part}_conf"), latent[name])
         for name, part in (("scale", "kq"), ("offset", "bq"))
     }
-    given = _input_types(importer, record, shapes[0])
+    given = _input_types(importer, record)
     layer = QBatchNormalization(
         record.get("axis", -1),
         epsilon=record.get("epsilon"),
@@ -190,17 +167,14 @@ def _pool(cls: type, ours: bool) -> Callable:
     """Pooling behind an input quantizer: Keras' maximum, or our average where that is exact."""
 
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
-        names = ("pool_size", "strides", "padding", "data_format", "keepdims")
-        arguments = {name: _tuple(record.get(name)) for name in names if name in record.config}
+        arguments = arguments_of(record, POOL)
         given = data_types(record, "iq", record.get("iq_conf")) if record.get("enable_iq", True) else None
         if not ours:
             before = quantized(given, f"{record.name}_input") if given else None
-            layer = cls(**arguments, name=record.name)
+            layer = cls(**arguments)
             return _with_output(record, lambda x: layer(before(x) if before else x))
         given = given or input_types(importer, importer.tensors[0])
-        layer = cls(**arguments, input_quantizer=given.quantizer(), name=record.name)
-        layer.build(shapes[0])
-        given.store(layer.input_quantizer)
+        layer = linear(cls, arguments, shapes[0], {}, given)
         if layer.halvings() is None:
             raise Unconvertible(
                 "it averages over windows of other sizes than 2, 4, 8 ..., which HGQ2 divides in floating point",

@@ -28,6 +28,7 @@ def plain(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     """The layer itself, from its configuration; values other than numbers and words are refused."""
     cls = getattr(keras.layers, record.kind)
     config: dict[str, Any] = {}
+    record.seen |= set(record.config)  # Keras judges them, and then the frontend
     for name, value in record.config.items():
         if name in IGNORED or (record.kind in FOR_TRAINING and name in ("seed", "l1", "l2", "noise_shape")):
             continue

@@ -14,12 +14,30 @@ import numpy as np
 from hgq.errors import ConversionError, problem
 from hgq.fixed import FixedArray, FixedType
 from hgq.frontend.context import Unconvertible
-from hgq.frontend.model import read_model
+from hgq.frontend.model import Reader
 from hgq.importers.archive import Archive, group_name, refused
 
 Tensor = Any
 Call = Callable[..., Tensor]
 """What stands in our model for a layer: takes its tensors, gives its result."""
+
+
+INERT = {
+    *(
+        "name",
+        "trainable",
+        "dtype",
+        "batch_input_shape",
+        "seed",
+        "synchronized",
+        "fused",
+        "momentum",
+        "renorm_momentum",
+    ),
+    *("enable_ebops", "ebops_factor", "beta0", "parallelization_factor"),
+    *("kernel_range", "bias_range", "depthwise_range", "pointwise_range", "ema_freeze_delay", "folding_mode"),
+}
+"""Attributes that mean nothing at inference: training, prices, names."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +58,23 @@ class Record:
     arrays: dict[str, np.ndarray]
     library: str
     calls: list[list[Reference]] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
 
     def get(self, attribute: str, default: Any = None) -> Any:
-        """An attribute of the layer's configuration."""
+        """An attribute of the layer's configuration, which is then taken care of."""
+        self.seen.add(attribute)
         return self.config.get(attribute, default)
+
+    def check_seen(self) -> None:
+        """Refuses attributes that nobody has asked for and that may change what the layer computes."""
+        for name, value in self.config.items():
+            inert = name in INERT or name.endswith(("_initializer", "_regularizer", "_constraint"))
+            if not (inert or name in self.seen or value is None or value is False):
+                raise Unconvertible(f"{name}={value!r} is not known to the importer", f"train without {name}")
 
     def only(self, attribute: str, *allowed: Any, fix: str) -> None:
         """Refuses every other value of an attribute; the first one allowed is also that of an absent attribute."""
-        value = self.config.get(attribute, allowed[0])
+        value = self.get(attribute, allowed[0])
         if not any(type(value) is type(one) and value == one for one in allowed):
             raise Unconvertible(f"{attribute}={value!r} is not supported", fix)
 
@@ -69,12 +96,13 @@ class Importer:
     archive: Archive
     handlers: dict[str, Callable[[Importer, Record, list[tuple]], Call]]
     instead: dict[str, str]
-    input_type: FixedType | None
+    input_type: FixedType | None = None
     drop_softmax: bool = False
     problems: list[str] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
     made: dict[Reference, Tensor] = field(default_factory=dict)
     tensors: list[Tensor] = field(default_factory=list)
+    reader: Reader | None = None
 
     def build(self) -> keras.Model:
         """Our model.
@@ -90,8 +118,7 @@ class Importer:
         for record in records:
             if record.kind == "InputLayer":
                 shape = record.get("batch_shape") or record.get("batch_input_shape") or record.get("shape")
-                made = keras.Input(tuple(shape[1:]), name=record.name, dtype="float32")
-                self.made[Reference(record.name, 0)] = made
+                self.made[Reference(record.name, 0)] = keras.Input(tuple(shape[1:]), name=record.name)
         self.inputs = [self.made[Reference(name, 0)] for name in inputs]
         while todo:
             ready = [(record, n) for record, n in todo if all(a in self.made or a in failed for a in record.calls[n])]
@@ -108,7 +135,9 @@ class Importer:
                     if record.name not in layers:
                         layers[record.name] = None
                         shapes = [tuple(t.shape) for t in self.tensors]
-                        layers[record.name] = self._handler(record)(self, record, shapes)
+                        made = self._handler(record)(self, record, shapes)
+                        record.check_seen()
+                        layers[record.name] = made
                     call = layers[record.name]
                     if call is None:
                         failed.add(here)
@@ -146,24 +175,9 @@ class Importer:
         """The exact types of a tensor of our model, by range analysis; None for a model input."""
         if any(tensor is given for given in self.inputs):
             return None
-        used = _inputs_of(tensor)
-        graph = read_model(keras.Model(used, tensor), self.input_type)
-        return graph[graph.outputs[0]].types
-
-
-def _inputs_of(tensor: Tensor) -> list[Tensor]:
-    """The model inputs that a tensor is made of."""
-    found, todo, seen = [], [tensor], set()
-    while todo:
-        t = todo.pop()
-        if id(t) in seen:
-            continue
-        seen.add(id(t))
-        node = t._keras_history.operation._inbound_nodes[t._keras_history.node_index]
-        todo += node.input_tensors
-        if not node.input_tensors:
-            found.append(t)
-    return found[::-1]
+        if self.reader is None:
+            self.reader = Reader(self.inputs, self.input_type)
+        return self.reader.types(tensor)
 
 
 def read_records(archive: Archive) -> tuple[list[Record], list[str], list[Reference]]:

@@ -16,10 +16,11 @@ import numpy as np
 from hgq.fixed import Overflow, Rounding
 from hgq.frontend.context import Unconvertible
 from hgq.importers import keras_layers
+from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, Constant, arguments_of, linear, weights_of
 from hgq.importers.network import Call, Importer, Record
 from hgq.importers.passing import input_types, quantized
 from hgq.importers.qkeras_types import Spec, activation_types, constant, spec_of
-from hgq.importers.types import Types, store_constant
+from hgq.importers.types import Types
 from hgq.layers import (
     QAveragePooling2D,
     QConv1D,
@@ -35,17 +36,6 @@ Arrays = dict[str, np.ndarray]
 FIX = "use one of quantized_bits, quantized_relu, quantized_tanh, quantized_sigmoid, binary or ternary"
 
 
-def _weights(record: Record, *names: str) -> Arrays:
-    """The variables of a layer by name; Keras 3 only numbers them."""
-    numbered = record.variables()
-    if numbered:
-        return dict(zip(names, numbered, strict=False))
-    missing = [name for name in names if name not in record.arrays]
-    if missing:
-        raise Unconvertible(f"the file has no {missing[0]} for it", "save the model with its weights")
-    return {name: record.arrays[name] for name in names}
-
-
 def _linear(cls: type, kernel: str, names: str, fold: Callable[[Record], Arrays] | None = None) -> Callable:
     """A handler of layers with kernel and bias.
 
@@ -55,53 +45,30 @@ def _linear(cls: type, kernel: str, names: str, fold: Callable[[Record], Arrays]
     """
 
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
-        arguments = {name: _tuple(record.get(name)) for name in names.split() if name in record.config}
         weight = "kernel" if kernel == "kernel" else f"{kernel}_kernel"
+        if kernel != "kernel":
+            record.only("groups", 1, fix="leave groups out")
         biased = bool(record.get("use_bias", True)) or fold is not None
-        values = fold(record) if fold else _weights(record, weight, *(["bias"] if biased else []))
-        parts = {"kernel": (values[weight], f"{kernel}_quantizer")}
-        parts |= {"bias": (values["bias"], "bias_quantizer")} if biased else {}
-        layer = linear(importer, record.name, cls, arguments | {"use_bias": biased}, parts, record, shapes[0])
+        values = fold(record) if fold else weights_of(record, weight, *(["bias"] if biased else []))
+        constants = {"kernel": _constant(record, f"{kernel}_quantizer", values[weight])}
+        constants |= {"bias": _constant(record, "bias_quantizer", values["bias"])} if biased else {}
+        given = input_types(importer, importer.tensors[0])
+        layer = linear(cls, arguments_of(record, names) | {"use_bias": biased}, shapes[0], constants, given)
         after = activation(importer, record.get("activation"), f"{record.name}_activation", "activation")
         return lambda x: after(layer(x))
 
     return handler
 
 
-def linear(
-    importer: Importer,
-    name: str,
-    cls: type,
-    arguments: dict[str, Any],
-    parts: dict[str, tuple[np.ndarray, str]],
-    record: Record,
-    shape: tuple,
-) -> Any:
-    """Our layer with the constants that QKeras makes of `parts`: values, and the argument that names the quantizer."""
-    found = {what: _constant(record, argument, value) for what, (value, argument) in parts.items()}
-    given = input_types(importer, importer.tensors[0])
-    quantizers = {f"{what}_quantizer": types.quantizer(constant=True) for what, (types, _) in found.items()}
-    layer = cls(**arguments, **quantizers, input_quantizer=given.quantizer(), name=name)
-    layer.build(shape)
-    given.store(layer.input_quantizer)
-    for what, (types, wanted) in found.items():
-        types.store(getattr(layer, f"{what}_quantizer"))
-        store_constant(layer, what, getattr(layer, what), parts[what][0], wanted)
-    return layer
-
-
-def _constant(record: Record, argument: str, value: np.ndarray) -> tuple[Types, np.ndarray]:
+def _constant(record: Record, argument: str, value: np.ndarray) -> Constant:
     spec = spec_of(record.get(argument), argument)
     if spec is None:
         if not value.any():  # a bias that was never trained
             one = np.ones((1,) * value.ndim, np.int64)
-            return Types(one, one, 0 * one, Rounding.RND, Overflow.SAT_SYM), value
+            return Constant(Types(one, one, 0 * one, Rounding.RND, Overflow.SAT_SYM), value, value)
         raise Unconvertible(f"{argument}=None: its values are not quantised", "train with a quantizer there")
-    return constant(spec, value, trained_scale=argument != "bias_quantizer")
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    types, wanted = constant(spec, value, trained_scale=argument != "bias_quantizer")
+    return Constant(types, value, wanted)
 
 
 def activation(importer: Importer, given: Any, name: str, argument: str) -> Call:
@@ -186,18 +153,15 @@ def _separable(cls: type, point: type) -> Callable:
 
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
         biased = bool(record.get("use_bias", True))
-        values = _weights(record, "depthwise_kernel", "pointwise_kernel", *(["bias"] if biased else []))
-        names = "kernel_size strides padding depth_multiplier dilation_rate data_format".split()
-        arguments = {name: _tuple(record.get(name)) for name in names if name in record.config}
-        parts = {"kernel": (values["depthwise_kernel"], "depthwise_quantizer")}
-        name = f"{record.name}_depthwise"
-        first = linear(importer, name, cls, arguments | {"use_bias": False}, parts, record, shapes[0])
+        values = weights_of(record, "depthwise_kernel", "pointwise_kernel", *(["bias"] if biased else []))
+        arguments = arguments_of(record, DEPTHWISE) | {"use_bias": False, "name": f"{record.name}_depthwise"}
+        kernel = {"kernel": _constant(record, "depthwise_quantizer", values["depthwise_kernel"])}
+        first = linear(cls, arguments, shapes[0], kernel, input_types(importer, importer.tensors[0]))
         middle = first(importer.tensors[0])
-        importer.tensors = [middle]
-        parts = {"kernel": (values["pointwise_kernel"], "pointwise_quantizer")}
-        parts |= {"bias": (values["bias"], "bias_quantizer")} if biased else {}
-        arguments = {"filters": record.get("filters"), "kernel_size": 1, "use_bias": biased}
-        second = linear(importer, record.name, point, arguments, parts, record, tuple(middle.shape))
+        constants = {"kernel": _constant(record, "pointwise_quantizer", values["pointwise_kernel"])}
+        constants |= {"bias": _constant(record, "bias_quantizer", values["bias"])} if biased else {}
+        arguments = arguments_of(record, "filters") | {"kernel_size": 1, "use_bias": biased}
+        second = linear(point, arguments, tuple(middle.shape), constants, input_types(importer, middle))
         after = activation(importer, record.get("activation"), f"{record.name}_activation", "activation")
         done: list[Any] = []
 
@@ -220,7 +184,7 @@ def _folded(record: Record) -> Arrays:
     names += ["gamma"] * bool(record.get("scale", True)) + ["beta"] * bool(record.get("center", True))
     if record.variables():
         raise Unconvertible("its variables have no names in this kind of file", "save the model as .h5")
-    held = _weights(record, *names)
+    held = weights_of(record, *names)
     inverse = np.float32(1) / np.sqrt(held["moving_variance"] + np.float32(record.get("epsilon")))
     inverse = inverse * held.get("gamma", np.float32(1))
     bias = inverse * (held.get("bias", np.float32(0)) - held["moving_mean"]) + held.get("beta", np.float32(0))
@@ -233,12 +197,7 @@ def _average(cls: type) -> Callable:
     """Average pooling over 2, 4, 8 ... elements: what QKeras divides by and multiplies with again is then exact."""
 
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
-        names = ("pool_size", "strides", "padding", "data_format", "keepdims")
-        arguments = {name: _tuple(record.get(name)) for name in names if name in record.config}
-        given = input_types(importer, importer.tensors[0])
-        layer = cls(**arguments, input_quantizer=given.quantizer(), name=record.name)
-        layer.build(shapes[0])
-        given.store(layer.input_quantizer)
+        layer = linear(cls, arguments_of(record, POOL), shapes[0], {}, input_types(importer, importer.tensors[0]))
         halvings = layer.halvings()
         if halvings is None:
             raise Unconvertible(
@@ -258,15 +217,11 @@ def _average(cls: type) -> Callable:
     return handler
 
 
-CONV = "filters kernel_size strides padding data_format dilation_rate groups"
-DEPTHWISE = "kernel_size strides padding depth_multiplier data_format dilation_rate"
 HANDLERS: dict[str, Callable[[Importer, Record, list[tuple]], Call]] = {
     "QDense": _linear(QDense, "kernel", "units"),
     "QConv1D": _linear(QConv1D, "kernel", CONV),
     "QConv2D": _linear(QConv2D, "kernel", CONV),
-    "QConv2DTranspose": _linear(
-        QConv2DTranspose, "kernel", "filters kernel_size strides padding data_format output_padding dilation_rate"
-    ),
+    "QConv2DTranspose": _linear(QConv2DTranspose, "kernel", TRANSPOSE),
     "QDepthwiseConv2D": _linear(QDepthwiseConv2D, "depthwise", DEPTHWISE),
     "QSeparableConv1D": _separable(QDepthwiseConv1D, QConv1D),
     "QSeparableConv2D": _separable(QDepthwiseConv2D, QConv2D),
