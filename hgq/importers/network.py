@@ -22,21 +22,11 @@ Call = Callable[..., Tensor]
 """What stands in our model for a layer: takes its tensors, gives its result."""
 
 
-INERT = {
-    *(
-        "name",
-        "trainable",
-        "dtype",
-        "batch_input_shape",
-        "seed",
-        "synchronized",
-        "fused",
-        "momentum",
-        "renorm_momentum",
-    ),
-    *("enable_ebops", "ebops_factor", "beta0", "parallelization_factor"),
-    *("kernel_range", "bias_range", "depthwise_range", "pointwise_range", "ema_freeze_delay", "folding_mode"),
-}
+INERT = set(
+    "name trainable dtype batch_input_shape seed synchronized fused momentum renorm_momentum rank enable_ebops "
+    "ebops_factor beta0 parallelization_factor kernel_range bias_range depthwise_range pointwise_range "
+    "ema_freeze_delay folding_mode".split()
+)
 """Attributes that mean nothing at inference: training, prices, names."""
 
 

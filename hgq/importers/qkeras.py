@@ -152,6 +152,7 @@ def _separable(cls: type, point: type) -> Callable:
     """A depthwise convolution and one with a single tap; QKeras rounds nothing between."""
 
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+        record.only("groups", 1, fix="leave groups out")
         biased = bool(record.get("use_bias", True))
         values = weights_of(record, "depthwise_kernel", "pointwise_kernel", *(["bias"] if biased else []))
         arguments = arguments_of(record, DEPTHWISE) | {"use_bias": False, "name": f"{record.name}_depthwise"}
@@ -182,6 +183,8 @@ def _folded(record: Record) -> Arrays:
     names = [weight, "moving_mean", "moving_variance"]
     names += ["bias"] * bool(record.get("use_bias", True))
     names += ["gamma"] * bool(record.get("scale", True)) + ["beta"] * bool(record.get("center", True))
+    if record.get("axis", -1) not in (-1, 3, [-1], [3]):
+        raise Unconvertible(f"axis={record.get('axis')!r} is not supported", "normalise the last axis")
     if record.variables():
         raise Unconvertible("its variables have no names in this kind of file", "save the model as .h5")
     held = weights_of(record, *names)
