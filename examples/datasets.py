@@ -7,44 +7,64 @@ environment variable HGQ_DATA, the public download (OpenML, Keras).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+Arrays = Any
+"""Samples: one array, or a dict of one for each input or output of a model."""
+
 JETS = 42468  # the number of the jet set on OpenML
 JET_CLASSES = ("g", "q", "t", "w", "z")
+# Moments of the distances and energies of a jet's particles; how evenly these share the energy and how many they are.
+JET_FEATURES = (
+    *("zlogz", "c1_b0_mmdt", "c1_b1_mmdt", "c1_b2_mmdt", "c2_b1_mmdt", "c2_b2_mmdt", "d2_b1_mmdt", "d2_b2_mmdt"),
+    *("d2_a1_b1_mmdt", "d2_a1_b2_mmdt", "m2_b1_mmdt", "m2_b2_mmdt", "n2_b1_mmdt", "n2_b2_mmdt", "mass_mmdt"),
+    "multiplicity",
+)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Features as float32 and labels: class numbers, or probabilities where they come from a teacher.
+    """Features as float32 and labels.
 
     train fits the weights; val picks the epoch; test is read once, at the very end; extra has no labels and serves
     only to compare engines.
     """
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_val: np.ndarray
-    y_val: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x_train: Arrays
+    y_train: Arrays
+    x_val: Arrays
+    y_val: Arrays
+    x_test: Arrays
+    y_test: Arrays
     source: str
-    extra: np.ndarray | None = None
+    extra: Arrays = None
 
-    def everything(self) -> np.ndarray:
+    def everything(self) -> Arrays:
         """All samples there are, for comparing engines."""
-        parts = [self.x_train, self.x_val, self.x_test]
-        return np.concatenate(parts if self.extra is None else [*parts, self.extra])
+        parts = [self.x_train, self.x_val, self.x_test, *([] if self.extra is None else [self.extra])]
+        return _each(lambda *arrays: np.concatenate(arrays), *parts)
 
     def head(self, count: int) -> Data:
         """The first `count` samples of each part."""
-        arrays: dict[str, Any] = {
-            name: value[:count] for name, value in vars(self).items() if isinstance(value, np.ndarray)
-        }
+        arrays: dict[str, Any] = {name: first(value, count) for name, value in vars(self).items() if name != "source"}
         return replace(self, **arrays)
+
+
+def first(samples: Arrays, count: int) -> Arrays:
+    """The first `count` samples; None stays None."""
+    return None if samples is None else _each(lambda array: array[:count], samples)
+
+
+def _each(function: Callable[..., np.ndarray], *samples: Arrays) -> Arrays:
+    """The function of all arrays of one name."""
+    if isinstance(samples[0], dict):
+        return {name: function(*(arrays[name] for arrays in samples)) for name in samples[0]}
+    return function(*samples)
 
 
 def digits(seed: int = 0) -> Data:
@@ -57,7 +77,10 @@ def digits(seed: int = 0) -> Data:
 
 
 def jets(file: str | None = None) -> Data:
-    """LHC jets, 16 features, standardised; classes g q t w z.
+    """LHC jets, 16 features (`JET_FEATURES`), standardised; classes g q t w z.
+
+    Labels are rows of five probabilities for training and validation (from a teacher where the data have one, otherwise
+    0 and 1), class numbers for the test.
 
     Args:
         file: a .npz of the user's with x (n, 16) and y (n,), the numbers 0..4 of the classes.
@@ -131,7 +154,7 @@ def _surrogate_jets(folder: Path) -> Data:
         x[:100_000],
         p[:100_000],
         x[100_000:],
-        p[100_000:].argmax(-1),
+        _rows(p[100_000:].argmax(-1)),
         real["x"][test].astype(np.float32),
         real["y"][test].astype(np.int64),
         "distilled from published models on synthetic jets, tested on 600 real jets",
@@ -144,7 +167,12 @@ def _scaled_jets(x: np.ndarray, y: np.ndarray, source: str) -> Data:
     data = _split(np.asarray(x, np.float64), np.asarray(y).astype(np.int64), 0.2, 42, source)
     mean, spread = data.x_train.mean(0), data.x_train.std(0)
     scaled = [((part - mean) / spread).astype(np.float32) for part in (data.x_train, data.x_val, data.x_test)]
-    return Data(scaled[0], data.y_train, scaled[1], data.y_val, scaled[2], data.y_test, source)
+    return Data(scaled[0], _rows(data.y_train), scaled[1], _rows(data.y_val), scaled[2], data.y_test, source)
+
+
+def _rows(labels: np.ndarray) -> np.ndarray:
+    """Class numbers of jets as rows of 0 and 1."""
+    return np.eye(len(JET_CLASSES), dtype=np.float32)[labels]
 
 
 def _split(x: np.ndarray, y: np.ndarray, part: float, seed: int, source: str) -> Data:

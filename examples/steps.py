@@ -1,4 +1,4 @@
-"""What the image examples have in common: the options, training, conversion with verification, what is printed."""
+"""What most examples have in common: the options, training, conversion with verification, what is printed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
-from datasets import Data
+from datasets import Data, first
 
 import hgq
 from hgq.training import BetaSchedule, ParetoFront
@@ -26,81 +26,111 @@ class Example:
 
     network: makes the model; gets ``quick`` as its only argument.
     data: reads the data of a file, or of the default place; targets are labels, or the inputs themselves.
-    beta: price of an EBOP at the end of training.
-    tolerance: what the chosen checkpoint may lose of the best one's metric; see `ParetoFront`.
+    loss, loss_weights, metrics: as `compile` takes them.
     judge: says how good the outputs of the hardware for the test part are.
+    beta: price of an EBOP at the end of training; it rises from a thirtieth over the part `ramp` of the epochs.
+    select, tolerance: what picks the checkpoint, and what it may lose of the best one's; see `ParetoFront`.
+    everything: whether the engines are compared on all samples; otherwise on those of the test part.
+    corners: number of corner vectors; None for as many as the size of the input allows.
     """
 
     name: str
     network: Callable[[bool], keras.Model]
     data: Callable[[str | None], Data]
-    loss: keras.losses.Loss
-    judge: Callable[[np.ndarray, Data], str]
+    loss: Any
+    judge: Callable[[Any, Data], str]
     epochs: int = 20
     beta: float = 1e-6
+    ramp: float = 0.5
     batch: int = 256
     rate: float = 5e-3
-    metrics: tuple[str, ...] = ()
+    loss_weights: dict[str, float] | None = None
+    metrics: Any = None
+    select: str = "auto"
     tolerance: float = 0.01
+    everything: bool = False
+    corners: int | None = None
 
 
-def train(example: Example, model: keras.Model, data: Data, front: Path, epochs: int, beta: float) -> keras.Model:
-    """The cheapest checkpoint close to the best on the validation part."""
-    steps = epochs * -(-len(data.x_train) // example.batch)
+def compiled(example: Example, data: Data, options: argparse.Namespace) -> keras.Model:
+    """The network with the settings of its training."""
+    keras.utils.set_random_seed(0)
+    model = example.network(options.quick)
+    samples = len(keras.tree.flatten(data.x_train)[0])
+    steps = options.epochs * -(-samples // example.batch)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(example.rate, steps, alpha=0.01)),
         example.loss,
-        metrics=list(example.metrics),
-        steps_per_execution=16,
+        loss_weights=example.loss_weights,
+        metrics=example.metrics,
+        steps_per_execution=1 if options.quick else 16,
+        run_eagerly=options.quick,  # for the few steps of a quick run, tracing a graph takes longer than they do
     )
-    chosen = ParetoFront(front, calibrate=data.x_train[:4096], tolerance=example.tolerance)
-    model.fit(
+    return model
+
+
+def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Model:
+    """The cheapest checkpoint close to the best on the validation part."""
+    front = options.out / "front"
+    # A front that is there would be continued; each run of an example stands for itself.
+    shutil.rmtree(front, ignore_errors=True)
+    schedule = BetaSchedule(options.beta / 30, options.beta, ramp=example.ramp)
+    few = first(data.x_train, 4096)
+    compiled(example, data, options).fit(
         data.x_train,
         data.y_train,
         batch_size=example.batch,
-        epochs=epochs,
+        epochs=options.epochs,
         validation_data=(data.x_val, data.y_val),
         validation_batch_size=1024,
-        callbacks=[BetaSchedule(beta / 30, beta), chosen],
+        callbacks=[schedule, ParetoFront(front, example.select, example.tolerance, calibrate=few)],
         verbose=2,
     )
     return keras.saving.load_model(front / "best.keras")
 
 
-def main(example: Example, description: str) -> None:
-    """The whole example, as the command line says."""
+def arguments(description: str, name: str, epochs: int, beta: float) -> argparse.ArgumentParser:
+    """The options that all have, with their defaults; an example may add its own."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--file", help=".npz with x_train, y_train, x_test, y_test, as Keras stores it")
-    parser.add_argument("--out", type=Path, default=Path("runs") / example.name, help="folder to write to")
-    parser.add_argument("--epochs", type=int, default=example.epochs)
-    parser.add_argument("--beta", type=float, default=example.beta, help="price of an EBOP at the end of training")
+    parser.add_argument("--file", help=".npz with the data, see examples/datasets.py")
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder to write to")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--beta", type=float, default=beta, help="price of an EBOP at the end of training")
     parser.add_argument("--quick", action="store_true", help="one epoch, few samples: to see it run")
-    options = parser.parse_args()
+    return parser
 
+
+def main(example: Example, description: str) -> None:
+    """An example without options of its own, from the command line."""
+    run(example, arguments(description, example.name, example.epochs, example.beta).parse_args())
+
+
+def run(example: Example, options: argparse.Namespace) -> None:
+    """The whole example: training, conversion with verification, judgement."""
     start = time.perf_counter()
     data = example.data(options.file)
     if options.quick:
         options.epochs, data = 1, data.head(2000)
-    keras.utils.set_random_seed(0)
-    # A front that is there would be continued; each run of an example stands for itself.
-    shutil.rmtree(options.out / "front", ignore_errors=True)
-    model = train(example, example.network(options.quick), data, options.out / "front", options.epochs, options.beta)
+    model = train(example, data, options)
     trained = time.perf_counter()
 
-    # The hardware of images is large: the test part is enough to compare the engines on.
-    few = 2000 if options.quick else None  # corner vectors; by default as many as the size of the input allows
     project = hgq.convert(
-        model, options.out / "project", calibrate=data.x_train[:20_000], verify=data.x_test, corners=few
+        model,
+        options.out / "project",
+        calibrate=first(data.x_train, 20_000),
+        verify=data.everything() if example.everything else data.x_test,
+        corners=2000 if options.quick else example.corners,
     )
     converted = time.perf_counter()
 
     print(project.summary())
+    print(f"data: {data.source}")
     print(example.judge(project.predict(data.x_test), data))  # what the hardware gives
     print(f"training {trained - start:.0f} s, conversion and verification {converted - trained:.0f} s")
     print(f"report: {project.path / 'report.html'}")
 
 
-def accuracy(scores: np.ndarray, data: Data) -> str:
-    """For classifiers."""
+def accuracy(scores: Any, data: Data) -> str:
+    """For classifiers with class numbers as test labels."""
     part = (scores.argmax(-1) == data.y_test).mean()
-    return f"test accuracy {part:.1%} on {len(data.y_test):,} images that neither training nor selection saw"
+    return f"test accuracy {part:.1%} on {len(scores):,} samples that neither training nor selection saw"

@@ -27,6 +27,7 @@ def made_up(tmp_path: Path) -> dict[str, Path]:
     rng = np.random.default_rng(7)
     files = {"jets": tmp_path / "jets.npz", "mnist": tmp_path / "mnist.npz"}
     files |= dict.fromkeys(["mnist_conv", "fashion_conv", "autoencoder"], files["mnist"])
+    files |= dict.fromkeys(["jets_attention", "jets_mass"], files["jets"])
     labels = np.arange(400) % 5
     np.savez(files["jets"], x=rng.normal(labels[:, None], 1.0, (400, 16)), y=labels)
     images = rng.integers(0, 256, (300, 28, 28), dtype=np.uint8) * (rng.random((1, 28, 28)) < 0.2).astype(np.uint8)
