@@ -43,9 +43,10 @@ EXAMPLE = Example(
     keras.losses.CategoricalCrossentropy(from_logits=True),
     accuracy,
     epochs=40,
-    beta=3e-6,
+    beta=5e-6,
     batch=1024,
     metrics=["accuracy"],
+    corners=20_000,
 )
 
 if __name__ == "__main__":

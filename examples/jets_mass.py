@@ -79,6 +79,7 @@ EXAMPLE = Example(
     select="val_loss",
     tolerance=0.02,
     everything=True,
+    corners=20_000,
 )
 
 if __name__ == "__main__":
