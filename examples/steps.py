@@ -110,7 +110,7 @@ def run(example: Example, options: argparse.Namespace) -> None:
     start = time.perf_counter()
     data = example.data(options.file)
     if options.quick:
-        options.epochs, data = 1, data.head(2000)
+        options.epochs, data = 1, data.head(500)
     model = train(example, data, options)
     trained = time.perf_counter()
 
