@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 from hgq.fixed import width_of
 from hgq.netlist.module import Module, Node
@@ -35,7 +34,7 @@ class Price:
     def __call__(self, i: int, flat: int | None = None) -> int:
         """LUTs of node `i`; `flat` of them, if that is known."""
         node = self._module.nodes[i]
-        if node.constant or not self._top[i]:
+        if node.lo == node.hi or not self._top[i]:
             return 0
         if flat is not None:
             return flat
@@ -66,7 +65,7 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
     match node.op:
         case "add" | "sub":
             (x, y), (rx, ry), (sx, sy) = args, node.args, node.params
-            return sum_luts(node.op, Operand(x.lo, x.hi, zeros[rx], sx), Operand(y.lo, y.hi, zeros[ry], sy), width)
+            return sum_luts(node.op, (x.lo, x.hi, zeros[rx], sx), (y.lo, y.hi, zeros[ry], sy), width)
         case "add3":
             return max(width - add3_start(node.args, node.params[:3], node.params[3:], zeros)[0], 0)
         case "neg":
@@ -83,23 +82,18 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
             return table_luts(node.params, low, width)
         case "table_sum":
             op, shifts, table = table_sum_params(node.params)
-            a = Operand(args[0].lo, args[0].hi, zeros[node.args[0]], shifts[0])
+            a = args[0].lo, args[0].hi, zeros[node.args[0]], shifts[0]
             b = _table_operand(table, shifts[1])
             # Bits of the table below the other operand have LUTs of their own, as in `absorbed`.
-            below = min(max(a.shift - b.shift, 0), width_of(b.lo, b.hi)) if op == "add" else 0
+            below = min(max(shifts[0] - shifts[1], 0), width_of(b[0], b[1])) if op == "add" else 0
             return sum_luts(op, a, b, width) + below
         case "clamp":
             return max(width - low, 0) + -(-max(args[0].width - node.width, 0) // 5)
     return 0
 
 
-class Operand(NamedTuple):
-    """What the cost of a sum depends on. zeros: how many low bits of the operand are always 0, before it is shifted."""
-
-    lo: int
-    hi: int
-    zeros: int
-    shift: int
+Operand = tuple[int, int, int, int]
+"""What the cost of a sum depends on, of each operand: lo, hi, how many low bits are always 0, and then its shift."""
 
 
 def sum_luts(op: str, a: Operand, b: Operand, width: int) -> int:
@@ -107,29 +101,29 @@ def sum_luts(op: str, a: Operand, b: Operand, width: int) -> int:
 
     Bits at which an operand has a bit that is neither absent nor a mere wire.
     """
-    a_low, a_high = a.zeros + a.shift, _high(a, width)
-    b_low, b_high = b.zeros + b.shift, _high(b, width)
+    a_lo, a_hi, a_low, shift = a
+    a_low += shift
+    # A constant needs a LUT only where the other operand has a bit too.
+    a_high = 0 if a_lo == a_hi else width if a_lo < 0 else shift + a_hi.bit_length()
+    b_lo, b_hi, b_low, shift = b
+    b_low += shift
+    b_high = 0 if b_lo == b_hi else width if b_lo < 0 else shift + b_hi.bit_length()
+    first = b_low
     if op == "add":
         if b_low >= a_high > 0 or a_low >= b_high > 0:
             return 0  # the operands share no bit: a concatenation
         # Below the first bit of what is added or subtracted, the other operand passes through.
         first = max(a_low, b_low)
-    else:
-        first = b_low
-    return max(min(max(a_high, b_high), width) - first, 0)
-
-
-def _high(operand: Operand, width: int) -> int:
-    """One more than the highest bit of an operand that needs logic in a sum of `width` bits."""
-    lo, hi, _, shift = operand
-    # A constant needs a LUT only where the other operand has a bit too.
-    return 0 if lo == hi else width if lo < 0 else shift + hi.bit_length()
+    top = a_high if a_high > b_high else b_high
+    if top > width:
+        top = width
+    return top - first if top > first else 0
 
 
 def _table_operand(params: tuple[int, ...], shift: int) -> Operand:
     """A table as the operand of a sum."""
     entries = table_params(params)[1]
-    return Operand(min(entries), max(entries), min(trailing_zeros(entry) for entry in entries), shift)
+    return min(entries), max(entries), min(trailing_zeros(entry) for entry in entries), shift
 
 
 def trailing_zeros(value: int) -> int:
@@ -151,7 +145,7 @@ def zero_bits(module: Module) -> list[int]:
                 zeros.append(min(zeros[arg] + shift for arg, shift in zip(node.args, node.params, strict=False)))
             case "table_sum":
                 _, (sa, sb), table = table_sum_params(node.params)
-                zeros.append(min(zeros[node.args[0]] + sa, _table_operand(table, sb).zeros + sb))
+                zeros.append(min(zeros[node.args[0]] + sa, _table_operand(table, sb)[2] + sb))
             case "concat":
                 zeros.append(min(zeros[node.args[0]] + node.params[0], zeros[node.args[1]]))
             case "mul":

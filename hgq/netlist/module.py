@@ -254,6 +254,11 @@ class Builder:
             return a
         return self._node("keep", (a,), (drop, int(t.signed), t.width), t.frac)
 
+    def bit(self, a: int, at: int, frac: int = 0) -> int:
+        """One bit, as an integer."""
+        known = self._known.get(("keep", (a,), (at, 0, 1)))
+        return self.keep(a, at, FixedType(False, 1, frac)) if known is None else known
+
     def extend(self, a: int, lo: int, hi: int) -> int:
         """`a`, as a number of which nothing is known but that it lies in ``lo..hi``, which holds its range."""
         node = self.nodes[a]

@@ -123,8 +123,8 @@ class _Search:
         node = self.module.nodes[x]
         lo, hi = self._range(x, q, negative)
         width = min(width_of(lo, hi), top)
-        constant = Operand(q, q, trailing_zeros(q), 0)
-        value = Operand(node.lo, node.hi, self.zeros[x], 0)
+        constant = q, q, trailing_zeros(q), 0
+        value = node.lo, node.hi, self.zeros[x], 0
         if not q:
             luts = max(width - self.zeros[x], 0) if negative else 0
         else:
@@ -148,7 +148,7 @@ class _Search:
         node = self.module.nodes[x]
         width = min(node.width, top)
         a, b = (
-            Operand(self.module.nodes[arg].lo, self.module.nodes[arg].hi, self.zeros[arg], shift)
+            (self.module.nodes[arg].lo, self.module.nodes[arg].hi, self.zeros[arg], shift)
             for arg, shift in zip(node.args, node.params, strict=True)
         )
         before = sum_luts(node.op, a, b, width)
@@ -199,9 +199,9 @@ class _Search:
         lo, hi = self._range(plan.x, plan.q, plan.negative)
         zeros = min(self.zeros[plan.x], trailing_zeros(plan.q))
         if not term.rest:
-            return Operand(lo, hi, zeros, term.shift)
+            return lo, hi, zeros, term.shift
         low = (lo << term.shift) + term.rest, (hi << term.shift) + term.rest
-        return Operand(*low, trailing_zeros(term.rest), 0)
+        return *low, trailing_zeros(term.rest), 0
 
     def _build(
         self, builder: Builder, new: dict[int, int], plan: _Plan, frac: int, shift: int = 0, rest: int = 0

@@ -60,11 +60,9 @@ def insert_registers(
 def fewest_cycles(design: Design, clock_ns: float, *, model: DelayModel = DEFAULT) -> int:
     """The cycles of `insert_registers`, ports registered, without the search for the fewest registers.
 
-    Raises:
-        ConversionError: a single op takes longer than the period.
+    An op that takes longer than a cycle counts as one; `insert_registers` refuses it.
     """
     budget = clock_ns - model.register
-    _refuse_slow_ops(design, budget, clock_ns, model)
     return max(earliest(flatten(design, model.delay, budget), budget, 1)[0], default=1) + 1
 
 

@@ -103,7 +103,7 @@ def _table(
 
     Entries outside `bound` are of no use to anybody.
     """
-    args = [builder.keep(ref, at, FixedType(False, 1, frac)) for _, ref, at in bits]
+    args = [builder.bit(ref, at, frac) for _, ref, at in bits]
     entries = [-sum(min(weight, 0) for weight, _, _ in bits) if constant is None else constant]
     for weight, _, _ in bits:
         entries += [entry + weight for entry in entries]
