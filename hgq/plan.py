@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -25,44 +27,56 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
     def pipeline(design: Design) -> Design:
         return insert_registers(design, options["clock_ns"], model=model, latency=latency)
 
+    target = target_from(options)
+    clock_ns = options["clock_ns"] if latency is None else inf  # it follows from the latency
+    luts = cache(lut_estimate)
+
     def price(design: Design) -> tuple[float, int]:
         """The clock, or the cycles, then LUTs."""
         if latency is None:
-            first: float = fewest_cycles(design, options["clock_ns"], model=model)
+            first: float = fewest_cycles(design, clock_ns, model=model)
         else:
             first = shortest_clock(design, latency, model=model)
         copies = Counter(one.module for one in design.instances)
-        return first, sum(count * lut_estimate(design.modules[name]) for name, count in copies.items())
+        return first, sum(count * luts(design.modules[name]) for name, count in copies.items())
 
-    target = target_from(options)
-    clock_ns = options["clock_ns"] if latency is None else inf  # it follows from the latency
-    if not target.carry:
-        return optimise(_lowered(graph, top, options, cmvm.Trials()), target, clock_ns, model), pipeline
-    trials = cmvm.Trials(fused_estimate, measures=2)
+    trials = cmvm.Trials(fused_estimate if target.carry else lambda module: (lut_estimate(module),))
     known: dict[Module, Module] = {}
-    ways: list[Design] = []
-    prices: list[tuple[float, int]] = []
-    for measure, deeper in WAYS:
-        lowered = _lowered(graph, top, options, trials, measure, deeper)
-        if deeper and latency is None and fewest_cycles(lowered, clock_ns, model=model) > min(prices)[0] + SAVED:
-            continue
-        design = optimise(lowered, target, clock_ns, model, known)
-        if design not in ways:
-            ways.append(design)
-            prices.append(price(design))
-    return ways[prices.index(min(prices))], pipeline
+    made: list[Design] = []
+    tried: list[tuple[list[int], int]] = []
+    for way in CARRY_WAYS if target.carry else WAYS:
+        if made and (trials.limits(way), way.deeper) in tried:
+            continue  # all its choices would be those of an earlier way
+        lowered = _lowered(graph, top, options, trials, way)
+        tried.append((trials.limits(way), way.deeper))
+        if way.deeper and latency is None:
+            best = min(fewest_cycles(design, clock_ns, model=model) for design in made)
+            if fewest_cycles(lowered, clock_ns, model=model) > best + SAVED:
+                continue
+        made.append(optimise(lowered, target, clock_ns, model, known))
+    made += [mixed for mixed in [_mixed(made, luts)] if mixed not in made]
+    return (min(made, key=price) if len(made) > 1 else made[0]), pipeline
 
 
 PLAIN, FUSED = 0, 1
 """The measures of `fused_estimate`: LUTs with adders of two operands, and of three."""
-WAYS = ((FUSED, 0), (PLAIN, 0), (FUSED, 1))
-"""The measure by which adders are weighed against tables, and adder levels beyond the least, where adders may have
-three operands. Two levels of adders of two operands are one of three, so a level more may still be no cycle more; and
-tables that only pay beside adders of two operands may be what saves a cycle."""
+WARY, EAGER = 0.94, 1.0
+"""How much tables must save before the passes; what they save after them is seen when the designs are priced."""
+WAYS = (cmvm.Way(PLAIN, WARY), cmvm.Way(PLAIN, EAGER))
+CARRY_WAYS = (cmvm.Way(FUSED, WARY), cmvm.Way(PLAIN, EAGER), cmvm.Way(FUSED, WARY, deeper=1))
+"""Where adders may have three operands. Two levels of adders of two operands are one of three, so a level more may
+still be no cycle more; and tables that only pay beside adders of two operands may be what saves a cycle."""
 SAVED = 1
 """Cycles that passes are expected to save. A design with more levels that would need more than these to come down to
 the best is given up before them: a fifth of the time, and rarely (seen at 3.3 and 7 ns, not at 2.5, 5, 10, 20) 2 % of
 the LUTs."""
+
+
+def _mixed(designs: list[Design], luts: Callable[[Module], int]) -> Design:
+    """The first design with the cheapest of the modules that stand in the same place in others."""
+    first = designs[0]
+    same = [design for design in designs if (design.wires, design.instances) == (first.wires, first.instances)]
+    return replace(first, modules={name: min((d.modules[name] for d in same), key=luts) for name in first.modules})
 
 
 def target_from(options: Mapping[str, Any]) -> Target:
@@ -70,12 +84,10 @@ def target_from(options: Mapping[str, Any]) -> Target:
     return TARGETS[options.get("target", GENERIC.name)]
 
 
-def _lowered(
-    graph: Graph, top: str, options: Mapping[str, Any], trials: cmvm.Trials, measure: int = 0, deeper: int = 0
-) -> Design:
+def _lowered(graph: Graph, top: str, options: Mapping[str, Any], trials: cmvm.Trials, way: cmvm.Way) -> Design:
     """The design as the adder-graph optimiser makes it under these options."""
     objective = cmvm.OBJECTIVES[options.get("objective", "lut")]
     if objective == cmvm.Objective.LUT and target_from(options).carry:
         objective = cmvm.Objective.LUT3
-    with cmvm.using(cmvm.Options(options.get("effort", 1), objective), trials, measure, deeper):
+    with cmvm.using(cmvm.Options(options.get("effort", 1), objective), trials, way):
         return lower(graph, top)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,6 @@ from hgq.netlist.module import Builder, Module
 DEFAULT = Options()
 FEW_BITS = 4
 """Inputs of more bits than this never go into tables."""
-WORTH = 0.97
-"""Tables must save three parts in a hundred: passes that follow (absorb_constants) save more on adders."""
 HOPELESS = 1.02
 """Once tables for wider inputs cost so much more than the best, by every measure, still wider ones are not tried."""
 Price = Callable[[Module], tuple[int, ...]]
@@ -34,13 +33,29 @@ Price = Callable[[Module], tuple[int, ...]]
 class Trials:
     """What has been solved and priced so far, so that designs made one after the other share it.
 
-    price: LUTs of a module by so many measures.
+    price: LUTs of a module, by one measure or more.
     """
 
     price: Price = lambda module: (lut_estimate(module),)
-    measures: int = 1
     splits: dict[tuple, _Split] = field(default_factory=dict)
-    limits: dict[tuple, tuple[int, ...]] = field(default_factory=dict)
+    prices: dict[tuple, dict[int, tuple[int, ...]]] = field(default_factory=dict)
+
+    def limits(self, way: Way) -> list[int]:
+        """Of each product so far, the width up to which inputs go into tables that way; 0: none do."""
+        return [_limit(prices, way) for prices in self.prices.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to choose between adders and tables.
+
+    measure: which of the prices in `Trials` counts. worth: what part of the LUTs without them tables may cost; passes
+    that come later (absorb_constants) save more on adders. deeper: adder levels beyond those of the options.
+    """
+
+    measure: int = 0
+    worth: float = 1.0
+    deeper: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +64,20 @@ class _Wish:
 
     options: Options = DEFAULT
     trials: Trials = field(default_factory=Trials)
-    measure: int = 0
-    deeper: int = 0
+    way: Way = field(default_factory=Way)
 
 
 _WISHED: ContextVar[_Wish | None] = ContextVar("how to look for adder graphs", default=None)
 
 
 @contextmanager
-def using(options: Options, trials: Trials | None = None, measure: int = 0, deeper: int = 0) -> Iterator[None]:
-    """Within it, `multiply` looks for adder graphs as `options` say. So that no lowering rule needs to hand this down.
+def using(options: Options, trials: Trials | None = None, way: Way | None = None) -> Iterator[None]:
+    """Within it, `multiply` works as `options` and `way` say. So that no lowering rule needs to hand this down.
 
     Args:
-        trials: what it may take from earlier, and how it weighs adders against tables.
-        measure: which of the prices in `trials` counts. deeper: adder levels beyond those of `options`; what goes
-            into tables is decided without them.
+        trials: what it may take from earlier, and adds to.
     """
-    token = _WISHED.set(_Wish(options, trials or Trials(), measure, deeper))
+    token = _WISHED.set(_Wish(options, trials or Trials(), way or Way()))
     try:
         yield
     finally:
@@ -127,8 +139,10 @@ def multiply(
     if options.effort == 0 or not refs or not native.fits(merged, lo, hi, [0] * len(refs)):
         return balanced_trees(builder, refs, merged, constants, fracs, origin)
     problem = _Problem(tuple(zip(lo, hi, strict=True)), tuple(map(tuple, merged.tolist())), tuple(constants))
-    limit = _limits(problem, merged, options, wish.trials)[wish.measure]
-    options = replace(options, extra_depth=options.extra_depth + wish.deeper)
+    if (problem, options) not in wish.trials.prices:
+        wish.trials.prices[problem, options] = _prices(problem, merged, options, wish.trials)
+    limit = _limit(wish.trials.prices[problem, options], wish.way)
+    options = replace(options, extra_depth=options.extra_depth + wish.way.deeper)
     split = _split(problem, merged, limit, options, wish.trials)
     return _built(builder, split, refs, merged, constants, fracs, origin)
 
@@ -150,24 +164,28 @@ class _Split:
     narrow: list[int]
 
 
-def _limits(problem: _Problem, matrix: np.ndarray, options: Options, trials: Trials) -> tuple[int, ...]:
-    """By each measure, the width up to which inputs go into tables; 0: none do."""
-    key = problem, options
-    if key in trials.limits:
-        return trials.limits[key]
+def _limit(prices: dict[int, tuple[int, ...]], way: Way) -> int:
+    """The best of the limits that were priced."""
+    best, least = 0, inf
+    for limit, luts in prices.items():
+        if luts[way.measure] < (way.worth if limit else 1) * least:
+            best, least = limit, luts[way.measure]
+    return best
+
+
+def _prices(problem: _Problem, matrix: np.ndarray, options: Options, trials: Trials) -> dict[int, tuple[int, ...]]:
+    """What the splits cost that are worth a trial, by limit."""
     widths = [width_of(lo, hi) for lo, hi in problem.ranges]
-    choices = [w for w in range(1, FEW_BITS + 1) if w in widths and w * widths.count(w) >= OWN]
-    found = [0] * trials.measures
-    least = _luts(problem, matrix, 0, options, trials) if choices else []
-    for limit in choices:
+    limits = [w for w in range(1, FEW_BITS + 1) if w in widths and w * widths.count(w) >= OWN]
+    found: dict[int, tuple[int, ...]] = {}
+    least: tuple[int, ...] = ()
+    for limit in (0, *limits) if limits else ():
         luts = _luts(problem, matrix, limit, options, trials)
-        if all(new > HOPELESS * old for new, old in zip(luts, least, strict=True)):
+        if found and all(new > HOPELESS * old for new, old in zip(luts, least, strict=True)):
             break
-        for measure, (new, old) in enumerate(zip(luts, least, strict=True)):
-            if new < WORTH * old:
-                found[measure], least[measure] = limit, new
-    trials.limits[key] = tuple(found)
-    return trials.limits[key]
+        found[limit] = luts
+        least = tuple(map(min, luts, least or luts))
+    return found
 
 
 def _split(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, trials: Trials) -> _Split:
@@ -187,14 +205,14 @@ def _split(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, 
     return trials.splits[key]
 
 
-def _luts(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, trials: Trials) -> list[int]:
+def _luts(problem: _Problem, matrix: np.ndarray, limit: int, options: Options, trials: Trials) -> tuple[int, ...]:
     """What a split costs by itself, by each measure."""
     split = _split(problem, matrix, limit, options, trials)
     trial = Builder("trial")
     refs = list(trial.input("x", [(lo, hi, 0) for lo, hi in problem.ranges]))
     constants = list(problem.constants)
     made = _built(trial, split, refs, matrix, constants, [0] * len(constants), "")
-    return list(trials.price(trial.module({"y": made})))
+    return trials.price(trial.module({"y": made}))
 
 
 def _built(
