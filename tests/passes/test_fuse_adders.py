@@ -10,7 +10,7 @@ import pytest
 
 from hgq.netlist import Builder, Module, evaluate_module
 from hgq.netlist.cost import Price, absorbed, lut_estimate
-from hgq.passes import fuse_adders
+from hgq.passes import fuse_adders, fused_estimate
 
 S8 = (-128, 127, 0)
 
@@ -90,6 +90,7 @@ def test_no_choice_of_sums_is_better() -> None:
         after = fuse_adders(before)
         assert same(before, after)
         assert lut_estimate(after) == best(before), seed
+        assert fused_estimate(before) == (lut_estimate(before), best(before))
 
 
 def random_module(rng: np.random.Generator) -> Module:
