@@ -1,9 +1,10 @@
 """Trains models with HGQ2, in the peers' environment, and saves each with what the package itself predicts.
 
-    python importers_hgq2.py OUT [--data jets.npz digits.npz]
+    python importers_hgq2.py OUT [--only NAME] [--data data.npz]
 
 writes OUT/NAME.keras and OUT/NAME.npz (x: inputs, y: predictions). Without --data: the small models that are kept in
-tests/importers/golden, of every layer and quantizer that is imported. Accuracy is not the point here.
+tests/importers/golden, of every layer and quantizer that is imported. With it (arrays digits_x, digits_y, digits_t and
+the same of jets: training data, classes, inputs to compare on): larger ones. Accuracy is not the point here.
 """
 
 from __future__ import annotations
@@ -128,9 +129,48 @@ SMALL: dict[str, Callable[[], keras.Model]] = {
 }
 
 
+def digits() -> keras.Model:
+    """8 x 8 pixels."""
+    return keras.Sequential([keras.Input((64,)), QDense(32, activation="relu"), QDense(10)], name="digits")
+
+
+def digits_conv() -> keras.Model:
+    """The same as images."""
+    layers = [
+        keras.Input((64,)),
+        keras.layers.Reshape((8, 8, 1)),
+        QConv2D(8, 3, activation="relu"),
+        QMaxPooling2D(2),
+        QConv2D(8, 2, activation="relu"),
+        keras.layers.Flatten(),
+        QDense(10),
+    ]
+    return keras.Sequential(layers, name="digits_conv")
+
+
+def jets() -> keras.Model:
+    """16 features."""
+    layers = [QBatchNormalization(), *(QDense(n, activation="relu") for n in (64, 32, 32)), QDense(5)]
+    return keras.Sequential([keras.Input((16,)), *layers], name="jets")
+
+
+LARGE: dict[str, Callable[[], keras.Model]] = {"digits": digits, "digits_conv": digits_conv, "jets": jets}
+
+
+def train_large(model: keras.Model, data: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Some epochs; then the samples to compare on."""
+    kind = name.partition("_")[0]
+    x, y = data[f"{kind}_x"], data[f"{kind}_y"]
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, y, epochs=20 if kind == "digits" else 5, batch_size=256, verbose=0)
+    trace_minmax(model, x, batch_size=4096)
+    return [data[f"{kind}_t"]]
+
+
 def save(model: keras.Model, folder: Path, name: str, x: list[np.ndarray]) -> None:
     """The file as Keras writes it, but compressed; inputs and predictions."""
     folder.mkdir(parents=True, exist_ok=True)
+    model.compile()  # without the optimizer's variables
     model.save(folder / "plain.keras")
     with (
         zipfile.ZipFile(folder / "plain.keras") as old,
@@ -159,17 +199,19 @@ def train_small(model: keras.Model) -> list[np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", choices=SMALL)
+    parser.add_argument("--only", choices=[*SMALL, *LARGE])
+    parser.add_argument("--data", type=Path)
     args = parser.parse_args()
-    for name, make in SMALL.items():
+    data = dict(np.load(args.data)) if args.data else {}
+    for name, make in (LARGE if data else SMALL).items():
         if args.only not in (None, name):
             continue
         weights, values, layers = scopes()
         with weights, values, layers:
             model = make()
-        x = train_small(model)
+        x = train_large(model, data, name) if data else train_small(model)
         save(model, args.out, f"hgq2_{name}", x)
-        print(name, (args.out / f"hgq2_{name}.keras").stat().st_size, flush=True)
+        print(name, flush=True)
 
 
 if __name__ == "__main__":

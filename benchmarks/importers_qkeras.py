@@ -1,6 +1,6 @@
 """Trains models with QKeras, in the peers' environment, and saves each with what the package itself predicts.
 
-    python importers_qkeras.py OUT [--only NAME]
+    python importers_qkeras.py OUT [--only NAME] [--data data.npz]
 
 As importers_hgq2.py. It runs with QKeras 0.9.0 on tf_keras (TF_USE_LEGACY_KERAS=1), which saves .h5, and with
 qkeras-v3 on Keras 3, which saves .keras. Both import as `qkeras`, so each has a folder of its own on the path.
@@ -27,6 +27,7 @@ from qkeras import QActivation, QConv1D, QConv2D, QDense, QDepthwiseConv2D  # no
 if LEGACY:
     from qkeras import QConv2DBatchnorm, QSeparableConv2D
 
+CAUSAL = "causal" if LEGACY else "same"  # qkeras-v3 1.2.1 hands "causal" to TensorFlow, which does not know it
 RANDOM = np.random.default_rng(0)
 layers = keras.layers
 
@@ -96,7 +97,7 @@ def sequence() -> keras.Model:
     """One dimension, a residual, several outputs."""
     given = layers.Input((8, 3), name="x")
     x = y = QActivation("quantized_bits(6,2,alpha=1)", name="grid")(given)
-    x = QConv1D(3, 3, padding="causal", kernel_quantizer=one(), bias_quantizer=one(), name="first")(x)
+    x = QConv1D(3, 3, padding=CAUSAL, kernel_quantizer=one(), bias_quantizer=one(), name="first")(x)
     x = layers.Add(name="sum")([QActivation("quantized_bits(6,2,alpha=1)", name="again")(x), y])
     x = QActivation("quantized_relu(5,2)", name="relu")(x)
     z = layers.Concatenate(name="both")([x, y])
@@ -109,6 +110,50 @@ def sequence() -> keras.Model:
 
 
 SMALL: dict[str, Callable[[], keras.Model]] = {"dense": dense, "scales": scales, "conv": conv, "sequence": sequence}
+
+
+def mlp(inputs: int, units: list[int], name: str) -> keras.Model:
+    """Dense layers; every second one has a scale for each channel."""
+    x = given = layers.Input((inputs,), name="x")
+    x = QActivation("quantized_bits(8,3,alpha=1)", name="grid")(x)
+    for n, size in enumerate(units):
+        how = one() if n % 2 else "quantized_bits(5,0,1,alpha='auto_po2')"
+        bias = "quantized_bits(8,2,alpha=1)"
+        x = QDense(size, kernel_quantizer=how, bias_quantizer=bias, name=f"dense{n}")(x)
+        if n + 1 < len(units):
+            x = QActivation("quantized_relu(6,2)", name=f"relu{n}")(x)
+    return keras.Model(given, x, name=name)
+
+
+def digits_conv() -> keras.Model:
+    """The digits as images."""
+    x = given = layers.Input((64,), name="x")
+    x = layers.Reshape((8, 8, 1), name="image")(x)
+    x = QActivation("quantized_bits(6,1,alpha=1)", name="grid")(x)
+    relu = {"kernel_quantizer": one(), "bias_quantizer": one(), "activation": "quantized_relu(6,2)"}
+    x = QConv2D(8, 3, **relu, name="first")(x)
+    x = layers.MaxPooling2D(2, name="pool")(x)
+    x = QConv2D(8, 2, **relu, name="second")(x)
+    x = layers.Flatten(name="flat")(x)
+    return keras.Model(
+        given, QDense(10, kernel_quantizer=one(), bias_quantizer=one(), name="last")(x), name="digits_conv"
+    )
+
+
+LARGE: dict[str, Callable[[], keras.Model]] = {
+    "digits": lambda: mlp(64, [32, 10], "digits"),
+    "digits_conv": digits_conv,
+    "jets": lambda: mlp(16, [64, 32, 32, 5], "jets"),
+}
+
+
+def train_large(model: keras.Model, data: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """Some epochs; then the samples to compare on."""
+    kind = name.partition("_")[0]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.fit(data[f"{kind}_x"], data[f"{kind}_y"], epochs=20 if kind == "digits" else 5, batch_size=256, verbose=0)
+    return data[f"{kind}_t"]
 
 
 def save(model: keras.Model, folder: Path, name: str, x: np.ndarray) -> None:
@@ -141,13 +186,16 @@ def train_small(model: keras.Model) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", choices=SMALL)
+    parser.add_argument("--only", choices=[*SMALL, *LARGE])
+    parser.add_argument("--data", type=Path)
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
-    for name, make in SMALL.items():
+    data = dict(np.load(args.data)) if args.data else {}
+    for name, make in (LARGE if data else SMALL).items():
         if args.only in (None, name):
             model = make()
-            save(model, args.out, f"qkeras{'' if LEGACY else '3'}_{name}", train_small(model))
+            x = train_large(model, data, name) if data else train_small(model)
+            save(model, args.out, f"qkeras{'' if LEGACY else '3'}_{name}", x)
             print(name, flush=True)
 
 

@@ -45,6 +45,7 @@ def convert(
     corners: int | None = None,
     weights: str | Path | None = None,
     drop_softmax: bool = False,
+    types: str | Path | dict[str, dict[str, str]] | None = None,
     progress: Progress = lambda step: None,
 ) -> Project:
     """Makes an hls4ml project and Verilog of a model, and verifies that every engine computes the same integers.
@@ -76,7 +77,7 @@ def convert(
             4 times as long; 0 shares nothing. The same input and options always give the same Verilog.
         objective: what is made small: "lut", or "adders" (their number, whatever their width).
         corners: number of corner vectors; by default 100,000, fewer for very wide inputs.
-        weights, drop_softmax: for files of other libraries; see `hgq.load`.
+        weights, drop_softmax, types: for files of other libraries; see `hgq.load`.
         progress: told each step as it begins.
 
     Raises:
@@ -91,7 +92,7 @@ def convert(
         _need_tools()
     progress("load the model")
     source, library = (
-        imported(model, weights=weights, input_type=input_type, drop_softmax=drop_softmax)
+        imported(model, weights=weights, input_type=input_type, drop_softmax=drop_softmax, types=types)
         if isinstance(model, str | Path)
         else (model, OURS)
     )

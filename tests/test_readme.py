@@ -1,4 +1,4 @@
-"""The README says what the code says. `python tests/test_readme.py` rewrites its table of supported layers."""
+"""The README says what the code says. `python tests/test_readme.py` rewrites its tables of layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- supported layers: begin -->\n", "<!-- supported layers: end -->"
+IMPORTED = BEGIN.replace("supported layers", "imported models"), END.replace("supported layers", "imported models")
 
 
 TRAINING_ONLY = "for training: no hardware"
@@ -94,8 +95,38 @@ def supported_layers() -> str:
     return "\n".join(["| layer | what to know |", "|---|---|", *table]) + "\n"
 
 
-def block(text: str) -> str:
-    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
+def imported_models() -> str:
+    """A row for each library, of its handlers and quantizers."""
+    from hgq.importers import hgq2, hgq2_types, keras_layers, plain, qkeras, qkeras_types
+
+    def names(handlers: dict) -> str:
+        own = {name for name, handler in handlers.items() if keras_layers.HANDLERS.get(name) is not handler}
+        return ", ".join(f"`{name}`" for name in handlers if name in own)
+
+    kinds = (
+        "kbi and kif; " + ", ".join(hgq2_types.ROUNDINGS) + "; " + ", ".join(hgq2_types.OVERFLOWS) + "; any granularity"
+    )
+    bits = ", ".join(f"`{name}`" for name in qkeras_types.ARGUMENTS)
+    rows = (
+        ("HGQ2 0.2: `.keras`", names(hgq2.HANDLERS), kinds),
+        (
+            "QKeras 0.9: `.h5`, `.json` and weights; qkeras-v3: `.keras`",
+            names(qkeras.HANDLERS),
+            f"{bits}; alpha 1, a power of two or `auto_po2`; nothing stochastic",
+        ),
+        ("Keras 3: `.keras`; Keras 2: `.h5`, `.json` and weights", names(plain.HANDLERS), "types that you give"),
+    )
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    also = ", ".join(f"`{name}`" for name in keras_layers.HANDLERS)
+    return f"| model | layers | quantizers |\n|---|---|---|\n{table}\nand in all of them Keras' {also}.\n"
+
+
+def block(text: str, begin: str = BEGIN, end: str = END) -> str:
+    return text[text.index(begin) + len(begin) : text.index(end)]
+
+
+def test_the_table_of_imported_models_is_what_the_importers_handle() -> None:
+    assert block(README.read_text(), *IMPORTED) == imported_models(), f"run python tests/{Path(__file__).name}"
 
 
 def test_the_table_of_supported_layers_is_what_the_frontend_handles() -> None:
@@ -118,5 +149,6 @@ def test_the_example_is_python_that_imports_public_names_only() -> None:
 
 
 if __name__ == "__main__":
-    head, rest = README.read_text().split(BEGIN)
-    README.write_text(head + BEGIN + supported_layers() + END + rest.split(END)[1])
+    for (begin, end), made in (((BEGIN, END), supported_layers()), (IMPORTED, imported_models())):
+        head, rest = README.read_text().split(begin)
+        README.write_text(head + begin + made + end + rest.split(end)[1])

@@ -91,6 +91,9 @@ def convert(
     drop_softmax: Annotated[
         bool, typer.Option("--drop-softmax", help="leave a softmax at the end of an imported model out")
     ] = False,
+    types: Annotated[
+        str | None, typer.Option(metavar="s8f6|FILE.json", help="types for a plain Keras model, which has none")
+    ] = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="skip all comparisons; the report says so")] = False,
 ) -> None:
     """Converts a Keras model to an hls4ml project and Verilog, and verifies that both equal it bit for bit.
@@ -128,6 +131,7 @@ def convert(
                 objective=objective.value,
                 weights=weights,
                 drop_softmax=drop_softmax,
+                types=types,
                 progress=step,
             )
         typer.echo(project.summary())

@@ -58,4 +58,9 @@ def _simple(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-HANDLERS = dict.fromkeys(PLAIN, plain)
+def _softmax(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+    record.seen.add("axis")
+    return softmax(importer, record)
+
+
+HANDLERS = dict.fromkeys(PLAIN, plain) | {"Softmax": _softmax}

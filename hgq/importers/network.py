@@ -40,7 +40,10 @@ class Reference:
 
 @dataclass
 class Record:
-    """A layer of the file: what it says of itself, its weights by path, and the tensors of each call."""
+    """A layer of the file: what it says of itself, its weights by path, and the tensors of each call.
+
+    norm, folded: the normalisation that is folded into this layer; whether this layer is one that is folded.
+    """
 
     kind: str
     name: str
@@ -49,6 +52,8 @@ class Record:
     library: str
     calls: list[list[Reference]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    norm: Record | None = None
+    folded: bool = False
 
     def get(self, attribute: str, default: Any = None) -> Any:
         """An attribute of the layer's configuration, which is then taken care of."""
@@ -81,6 +86,10 @@ class Importer:
 
     handlers: class name -> ``handler(importer, record, shapes) -> Call``; shapes with the batch axis.
     input_type: the type that model inputs are rounded to where the file does not say it.
+    drop_softmax: whether a softmax is left out.
+    given: types that the user gives, for models that have none.
+    prepare: looks at all layers and outputs before the first is built.
+    tensors: what the layer that is being imported reads, in our model.
     """
 
     archive: Archive
@@ -88,6 +97,8 @@ class Importer:
     instead: dict[str, str]
     input_type: FixedType | None = None
     drop_softmax: bool = False
+    given: Any = None
+    prepare: Callable[[list[Record], list[Reference], Any], None] = lambda records, outputs, given: None
     problems: list[str] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
     made: dict[Reference, Tensor] = field(default_factory=dict)
@@ -101,6 +112,7 @@ class Importer:
             ConversionError: with every layer that has no exact counterpart.
         """
         records, inputs, outputs = read_records(self.archive)
+        self.prepare(records, outputs, self.given)
         inputs = inputs or [record.name for record in records if record.kind == "InputLayer"]
         todo = [(record, n) for record in records for n in range(len(record.calls))]
         layers: dict[str, Call | None] = {}

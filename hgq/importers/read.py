@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from hgq.fixed import FixedType
 from hgq.frontend.load import load_model
-from hgq.importers import hgq2, qkeras
-from hgq.importers.archive import Archive, read_archive
+from hgq.importers import hgq2, plain, qkeras
+from hgq.importers.archive import Archive, read_archive, refused
 from hgq.importers.network import Importer
 
 OURS = "hgq-fpga"
 PACKAGES = {"hgq": "HGQ2", "hgq_fpga": OURS, "qkeras": "QKeras"}
 """The package under which a library registers its layers with Keras -> its name."""
-HANDLERS = {"HGQ2": (hgq2.HANDLERS, hgq2.INSTEAD), "QKeras": (qkeras.HANDLERS, qkeras.INSTEAD)}
+HANDLERS = {
+    "HGQ2": (hgq2.HANDLERS, hgq2.INSTEAD),
+    "QKeras": (qkeras.HANDLERS, qkeras.INSTEAD),
+    "Keras": (plain.HANDLERS, plain.INSTEAD),
+}
 
 
 def library_of(archive: Archive) -> str:
     """Which library made a model, by what its layers say of themselves."""
-    layers = archive.config["config"]["layers"]
-    packages = {(layer.get("registered_name") or "").partition(">")[0] for layer in layers}
+    packages = {name.partition(">")[0] for name in _registered(archive.config)}
     found = {PACKAGES[package] for package in packages if package in PACKAGES}
     # Keras 2 files name no package, and no other library of that time has these.
-    found |= {"QKeras" for layer in layers if not found and layer["class_name"] in qkeras.OWN}
+    if not found and any(layer["class_name"] in qkeras.OWN for layer in archive.config["config"]["layers"]):
+        return "QKeras"
     return next((name for name in PACKAGES.values() if name in found), "Keras")
+
+
+def _registered(config: Any) -> set[str]:
+    """Every registered name in a configuration."""
+    if isinstance(config, list):
+        return set().union(*(_registered(one) for one in config))
+    if not isinstance(config, dict):
+        return set()
+    own = config.get("registered_name")
+    return set().union(*(_registered(one) for one in config.values())) | ({own} if isinstance(own, str) else set())
 
 
 def load(
@@ -34,6 +49,7 @@ def load(
     weights: str | Path | None = None,
     input_type: str | None = None,
     drop_softmax: bool = False,
+    types: str | Path | dict[str, dict[str, str]] | None = None,
 ) -> keras.Model:
     """The model in a file, made of hgq.layers, with exactly the types and values that it has in its own library.
 
@@ -44,15 +60,23 @@ def load(
         weights: the .h5 file of the weights that belong to a .json file.
         input_type: as "s16f8": what the inputs are rounded to, for models that do not say it themselves.
         drop_softmax: leave a softmax at the end out; the model then gives its logits.
+        types: for plain Keras models, which have none: ``"s8f6"`` for everything but outputs, or for each layer, by its
+            name or "*" for all others, the types of its "input", "kernel" and "bias" and, if it is to be quantised,
+            "output" ("scale" and "offset" of a normalisation that is not folded); or a .json file that holds this.
 
     Raises:
         ConversionError: the file is broken, or a layer or attribute of it has no exact counterpart; lists them all.
     """
-    return imported(path, weights=weights, input_type=input_type, drop_softmax=drop_softmax)[0]
+    return imported(path, weights=weights, input_type=input_type, drop_softmax=drop_softmax, types=types)[0]
 
 
 def imported(
-    path: str | Path, *, weights: str | Path | None = None, input_type: str | None = None, drop_softmax: bool = False
+    path: str | Path,
+    *,
+    weights: str | Path | None = None,
+    input_type: str | None = None,
+    drop_softmax: bool = False,
+    types: str | Path | dict[str, dict[str, str]] | None = None,
 ) -> tuple[keras.Model, str]:
     """As `load`; also the name of the library that made the model."""
     path = Path(path)
@@ -61,5 +85,9 @@ def imported(
     if library == OURS:
         return load_model(path), library
     port = FixedType.parse(input_type) if input_type else None
-    importer = Importer(archive, *HANDLERS[library], port, drop_softmax)
-    return importer.build(), library
+    if library != "Keras":
+        if types is not None:
+            raise refused(path, f"a model of {library} has its types already", "leave types out")
+        return Importer(archive, *HANDLERS[library], port, drop_softmax).build(), library
+    given = plain.Given.of(types)
+    return Importer(archive, *HANDLERS[library], port, drop_softmax, given, plain.prepare).build(), library

@@ -79,6 +79,7 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
     np.savez("many.npz", a=np.zeros((2, 3)), b=np.ones((4, 3)))
     options = "--calibrate x.npy --verify many.npz:b --clock-ns 2.5 --backend Vivado --part xcvu9p --input-type s16f8"
     options += " --effort 3 --objective adders --io-type io_stream"
+    options += " --weights w.h5 --types s8f6 --drop-softmax"
     done = convert(*options.split())
     assert done.exit_code == 0, done.output
     asked = fake.asked
@@ -96,6 +97,9 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
         "input_type": "s16f8",
         "effort": 3,
         "objective": "adders",
+        "weights": Path("w.h5"),
+        "types": "s8f6",
+        "drop_softmax": True,
     }
     assert done.stdout.splitlines() == ["layer  bits", "project: out", "report:  out/report.json"]
     assert done.stderr == ""  # progress is for terminals

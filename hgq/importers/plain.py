@@ -1,0 +1,257 @@
+"""Plain Keras models (Keras 3 .keras; Keras 2 .h5, or .json and weights) with types that the user gives.
+
+Weights are rounded half up to their types, batch normalisation is folded into the layer before it first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hgq.errors import ConversionError
+from hgq.fixed import FixedArray, FixedType, Overflow, Rounding, decode, encode, outside
+from hgq.frontend.context import Unconvertible
+from hgq.importers import keras_layers
+from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, Constant, arguments_of, linear, weights_of
+from hgq.importers.network import Call, Importer, Record, Reference
+from hgq.importers.passing import input_types
+from hgq.importers.types import Types
+from hgq.layers import (
+    QAveragePooling1D,
+    QAveragePooling2D,
+    QBatchNormalization,
+    QConv1D,
+    QConv1DTranspose,
+    QConv2D,
+    QConv2DTranspose,
+    QDense,
+    QDepthwiseConv1D,
+    QDepthwiseConv2D,
+    QEinsumDense,
+    QGlobalAveragePooling1D,
+    QGlobalAveragePooling2D,
+)
+
+PARTS = ("input", "kernel", "bias", "output", "scale", "offset")
+EXAMPLE = "types={'*': {'input': 's8f4', 'kernel': 's8f6', 'bias': 's12f8'}, 'dense': {'kernel': 's6f4'}}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """The types that the user gives, by layer and part; the layer "*" stands for all others."""
+
+    by_layer: dict[str, dict[str, FixedType]]
+
+    @classmethod
+    def of(cls, types: str | Path | dict[str, dict[str, str]] | None) -> Given:
+        """From ``"s8f6"`` (everything but outputs), a dict of dicts, or a .json file that holds one.
+
+        Raises:
+            ConversionError: it is none of these, or names a part or type that does not exist.
+        """
+        if types is None:
+            return cls({})
+        if isinstance(types, str | Path) and str(types).endswith(".json"):
+            try:
+                types = json.loads(Path(types).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as broken:
+                raise _wrong(f"{types} cannot be read: {broken}") from broken
+        if isinstance(types, str):
+            types = {"*": dict.fromkeys((part for part in PARTS if part != "output"), types)}
+        if not isinstance(types, dict) or not all(isinstance(one, dict) for one in types.values()):
+            raise _wrong(f"types={types!r} is no dict of dicts")
+        for layer, parts in types.items():
+            for part in parts:
+                if part not in PARTS:
+                    raise _wrong(f"types: {part!r} of {layer!r} is none of {', '.join(PARTS)}")
+        try:
+            return cls({name: {p: FixedType.parse(t) for p, t in one.items()} for name, one in types.items()})
+        except (ValueError, TypeError) as reason:
+            raise _wrong(f"types: {reason}") from None
+
+    def find(self, layer: str, part: str) -> FixedType | None:
+        """The type of a part of a layer, if there is one."""
+        for name in (layer, "*"):
+            if part in self.by_layer.get(name, {}):
+                return self.by_layer[name][part]
+        return None
+
+    def need(self, layer: str, part: str) -> FixedType:
+        """The same, or a refusal."""
+        found = self.find(layer, part)
+        if found is None:
+            raise Unconvertible(
+                f"its {part} is not quantised, and no type is given for it",
+                f"give types (hgq-convert: --types s8f6, or --types file.json), as in {EXAMPLE}",
+            )
+        return found
+
+
+def _wrong(what: str) -> ConversionError:
+    return ConversionError([f"  - {what}\n      Fix: write {EXAMPLE}"])
+
+
+def prepare(records: list[Record], outputs: list[Reference], types: Given) -> None:
+    """Finds the normalisations that can be folded, and names in `types` that no layer has."""
+    by_name = {record.name: record for record in records}
+    unknown = sorted(set(types.by_layer) - set(by_name) - {"*"})
+    if unknown:
+        raise _wrong(f"types: the model has no layer {unknown[0]!r}; it has {', '.join(by_name)}")
+    readers: dict[Reference, int] = {}
+    for reference in [*outputs, *(a for record in records for call in record.calls for a in call)]:
+        readers[reference] = readers.get(reference, 0) + 1
+    for record in records:
+        if record.kind == "BatchNormalization" and len(record.calls) == 1:
+            before = by_name[record.calls[0][0].layer]
+            alone = len(before.calls) == 1 and readers[record.calls[0][0]] == 1
+            last = record.config.get("axis", -1) in (-1, [-1]) or _rank(before) in _axes(record)
+            if before.kind in FOLDABLE and alone and last and before.config.get("activation") in (None, "linear"):
+                before.norm = record
+                record.folded = True
+
+
+def _rank(record: Record) -> int:
+    return {"Dense": 1, "Conv1D": 2, "DepthwiseConv1D": 2}.get(record.kind, 3)
+
+
+def _axes(record: Record) -> list[int]:
+    axis = record.config.get("axis", -1)
+    return list(axis) if isinstance(axis, list) else [axis]
+
+
+def _linear(cls: type, weight: str, names: str) -> Callable:
+    """A handler of layers with kernel and bias; `names`: arguments of our class that are Keras' too."""
+
+    def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+        named = {"EinsumDense": record.get("bias_axes") is not None}
+        biased = named.get(record.kind, bool(record.get("use_bias", True)))
+        if weight == "depthwise_kernel":
+            record.only("groups", 1, fix="leave groups out")
+        values = weights_of(record, weight, *(["bias"] if biased else []))
+        if record.norm is not None:
+            values = _folded(record, values, weight)
+        given = _types(importer.given.need(record.name, "input"), 1)
+        arguments = arguments_of(record, names) | {"activation": _activation(importer, record)}
+        if record.kind != "EinsumDense":
+            arguments["use_bias"] = "bias" in values
+        parts = {"kernel": values[weight]} | ({"bias": values["bias"]} if "bias" in values else {})
+        constants = {part: _constant(importer.given, record.name, part, value) for part, value in parts.items()}
+        out = importer.given.find(record.name, "output")
+        return linear(cls, arguments, shapes[0], constants, given, out and _types(out, 1))
+
+    return handler
+
+
+def _activation(importer: Importer, record: Record) -> str | None:
+    if record.get("activation") == "softmax":
+        if not importer.drop_softmax:
+            keras_layers.softmax(importer, record)
+        return None
+    record.only("activation", "linear", None, "relu", "relu6", "hard_tanh", fix="use relu, relu6 or hard_tanh")
+    return record.get("activation")
+
+
+def _constant(given: Given, layer: str, part: str, value: np.ndarray) -> Constant:
+    t = given.need(layer, part)
+    types = FixedArray.full(value.shape, t)
+    if not np.isfinite(value).all():
+        raise Unconvertible(f"its {part} holds NaN or infinity", "train again with a lower learning rate")
+    beyond = outside(value[None], types, Rounding.RND)[0]
+    if beyond.any():
+        raise Unconvertible(
+            f"its {part} reaches {value[beyond][np.abs(value[beyond]).argmax()]}, and {t} ends at {t.hi * t.lsb}",
+            f"give it more integer bits: types={{'{layer}': {{'{part}': ...}}}}",
+        )
+    m = encode(value[None], types, Rounding.RND, Overflow.SAT)[0]
+    return Constant(_types(t, value.ndim), value, decode(m, types.frac))
+
+
+def _types(t: FixedType, rank: int) -> Types:
+    one = np.ones((1,) * rank, np.int64)
+    return Types(t.signed * one, (t.width - t.signed) * one, t.frac * one, Rounding.RND, Overflow.SAT)
+
+
+def _scale_and_offset(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """Of a normalisation at inference: gamma / sqrt(variance + epsilon), beta - mean * scale; in float64."""
+    names = ["gamma"] * bool(record.get("scale", True)) + ["beta"] * bool(record.get("center", True))
+    held = weights_of(record, *names, "moving_mean", "moving_variance")
+    scale = held.get("gamma", np.float32(1)) / np.sqrt(
+        held["moving_variance"].astype(np.float64) + record.get("epsilon")
+    )
+    return scale, held.get("beta", np.float32(0)) - held["moving_mean"] * scale
+
+
+def _folded(record: Record, values: dict[str, np.ndarray], weight: str) -> dict[str, np.ndarray]:
+    """Kernel and bias with the normalisation behind the layer in them."""
+    scale, offset = _scale_and_offset(record.norm)
+    kernel = values[weight]
+    if weight == "depthwise_kernel":
+        factor = scale.reshape(kernel.shape[-2:])
+    else:
+        factor = scale[:, None] if record.kind.endswith("Transpose") else scale
+    bias = values.get("bias", np.zeros_like(scale)) * scale + offset
+    return {weight: (kernel * factor).astype(np.float32), "bias": bias.astype(np.float32)}
+
+
+def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+    """A normalisation: none where it is folded, else a quantised scale and offset."""
+    if record.folded:
+        record.seen |= set(record.config)
+        return lambda x: x
+    if _axes(record)[0] not in (-1, len(shapes[0]) - 1):
+        raise Unconvertible(f"axis={record.get('axis')!r} is not supported", "normalise the last axis")
+    record.seen.add("axis")
+    values = dict(zip(("scale", "offset"), (v.astype(np.float32) for v in _scale_and_offset(record)), strict=True))
+    parts = {part: _constant(importer.given, record.name, part, value) for part, value in values.items()}
+    given = _types(importer.given.need(record.name, "input"), 1)
+    quantizers: dict[str, Any] = {f"{part}_quantizer": c.types.quantizer(constant=True) for part, c in parts.items()}
+    layer = QBatchNormalization(input_quantizer=given.quantizer(), name=record.name, epsilon=2.0**-40, **quantizers)
+    layer.build(shapes[0])
+    given.store(layer.input_quantizer)
+    variables: dict[str, Any] = {"scale": layer.norm_gamma, "offset": layer.norm_beta}
+    for part, constant in parts.items():  # mean 0 and variance 1: the statistics are in scale and offset
+        constant.types.store(getattr(layer, f"{part}_quantizer"))
+        variables[part].assign(constant.wanted)
+    return layer
+
+
+def _average(cls: type) -> Callable:
+    def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
+        return linear(cls, arguments_of(record, POOL), shapes[0], {}, input_types(importer, importer.tensors[0]))
+
+    return handler
+
+
+FOLDABLE = {
+    "Dense": _linear(QDense, "kernel", "units"),
+    "Conv1D": _linear(QConv1D, "kernel", CONV),
+    "Conv2D": _linear(QConv2D, "kernel", CONV),
+    "Conv1DTranspose": _linear(QConv1DTranspose, "kernel", TRANSPOSE),
+    "Conv2DTranspose": _linear(QConv2DTranspose, "kernel", TRANSPOSE),
+    "DepthwiseConv1D": _linear(QDepthwiseConv1D, "depthwise_kernel", DEPTHWISE),
+    "DepthwiseConv2D": _linear(QDepthwiseConv2D, "depthwise_kernel", DEPTHWISE),
+}
+HANDLERS: dict[str, Callable[[Importer, Record, list[tuple]], Call]] = {
+    **keras_layers.HANDLERS,
+    **FOLDABLE,
+    "EinsumDense": _linear(QEinsumDense, "kernel", "equation output_shape bias_axes"),
+    "BatchNormalization": _norm,
+    "AveragePooling1D": _average(QAveragePooling1D),
+    "AveragePooling2D": _average(QAveragePooling2D),
+    "GlobalAveragePooling1D": _average(QGlobalAveragePooling1D),
+    "GlobalAveragePooling2D": _average(QGlobalAveragePooling2D),
+}
+"""Class names of Keras -> handler."""
+INSTEAD = {
+    "SeparableConv1D": "write it as DepthwiseConv1D and Conv1D",
+    "SeparableConv2D": "write it as DepthwiseConv2D and Conv2D",
+    "GRU": "train it with hgq.layers.QGRU",
+    "LSTM": "train it with hgq.layers.QLSTM",
+    "MultiHeadAttention": "train it with hgq.layers.QMultiHeadAttention",
+    "Lambda": "write the function with supported layers: code in a model file is never run",
+}
