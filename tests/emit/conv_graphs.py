@@ -72,11 +72,15 @@ def each_element(b: Builder, rng) -> list[str]:
 def pools(b: Builder, rng) -> list[str]:
     x = channel_input(b, rng, "pool x", (5, 6, 3))
     z = add_input(b, rng, "pool z", (7, 2), frac=(-2, 5))
+    # The largest is an u3f0, and much below it what it is compared with.
+    below = FixedArray.parse("[2,1]{s4f0 u3f0}")
+    b.add("below x", "input", types=below, rounding=Rounding.RND, overflow=Overflow.WRAP, origin="below x")
     made = [
         b.add("max", "max_pool", x, size=(2, 2), strides=(2, 2), padding=(0, 1, 0, 0), origin="max"),
         b.add("max z", "max_pool", z, size=(3,), strides=(1,), padding=(1, 1), origin="max z"),
         b.add("mean", "sum_pool", x, size=(2, 2), strides=(1, 2), padding=(0,) * 4, halvings=(2,), origin="mean"),
         b.add("sum z", "sum_pool", z, size=(3,), strides=(2,), padding=(1, 1), halvings=(0,), origin="sum z"),
+        b.add("below", "max_pool", "below x", size=(2,), strides=(2,), padding=(0, 0), origin="below"),
     ]
     made.append(quantize_channels(b, rng, "max q", made[0]))
     return made[1:]

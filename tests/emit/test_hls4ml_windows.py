@@ -9,9 +9,7 @@ import pytest
 
 from hgq.emit.hls4ml import emit_hls4ml
 from hgq.errors import VerificationError
-from hgq.fixed import FixedArray, Overflow, Rounding
 from hgq.ir import evaluate
-from hgq.ir.graph import Builder
 from hgq.sim.csim import run_csim
 from hgq.sim.hls4ml_types import check_types
 from tests.emit.conv_graphs import conv_graph
@@ -25,17 +23,6 @@ def test_every_kind_of_convolution_and_pooling_in_cpp_is_what_the_golden_model_s
     inputs = random_inputs(np.random.default_rng(3), graph, 1000)
     got, want = run_csim(tmp_path, graph, inputs), evaluate(graph, inputs)
     assert [name for name in graph.outputs if not (got[name] == want[name]).all()] == []
-
-
-@pytest.mark.hls
-def test_an_element_below_all_results_of_a_pooling_is_compared_as_what_it_is(tmp_path: Path) -> None:
-    b = Builder()
-    how = {"rounding": Rounding.RND, "overflow": Overflow.WRAP}
-    b.add("x", "input", types=FixedArray.parse("[2,1]{s4f0 u3f0}"), origin="x", **how)  # the largest is an u3f0
-    graph = b.graph(b.add("m", "max_pool", "x", size=(2,), strides=(2,), padding=(0, 0), origin="m"))
-    emit_hls4ml(graph, tmp_path)
-    inputs = {"x": np.array([[[m], [n]] for m in range(-8, 8) for n in range(8)])}
-    assert (run_csim(tmp_path, graph, inputs)["m"] == inputs["x"].max(axis=1, keepdims=True)).all()
 
 
 def test_a_weight_of_a_convolution_that_differs_is_found(tmp_path: Path) -> None:
