@@ -16,6 +16,7 @@ from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
 from hgq.frontend.embedding import embedding
 from hgq.frontend.function import function
+from hgq.frontend.operation import INSTEAD as OPERATIONS_INSTEAD
 from hgq.frontend.operation import OPERATIONS
 from hgq.frontend.softmax import softmax
 from hgq.ir.check import check
@@ -354,7 +355,8 @@ def _is_operation(part: Any) -> bool:
 
 def _unknown(part: Any, kind: str) -> tuple[str, str]:
     if _is_operation(part):
-        return f"keras.ops has no form in hardware for {kind} yet", f"supported are {', '.join(OPERATIONS)}"
+        what = f"keras.ops has no form in hardware for {kind} yet"
+        return what, OPERATIONS_INSTEAD.get(kind, f"supported are {', '.join(OPERATIONS)}")
     supported = ", ".join(cls.__name__ for cls in HANDLERS)
     base = next((cls.__name__ for cls in type(part).__mro__ if cls in HANDLERS), None)
     what = f"a subclass of {base} may compute something else" if base else "this layer is not supported"

@@ -131,3 +131,30 @@ OPERATIONS: dict[str, Callable[..., Made]] = {
     "Pad": _pad,
 }
 """Class name of an operation of keras.ops -> ``handler(context, operation, *arguments) -> value or values``."""
+
+_TABLE = "use hgq.layers.QFunction({0!r}), a table with learned types"
+_OWN = (
+    "use hgq.layers.QFunction with a function of your own that calls keras.ops.{0}, registered with "
+    "keras.saving.register_keras_serializable"
+)
+
+INSTEAD: dict[str, str] = {
+    "Softmax": "use hgq.layers.QSoftmax, which learns the widths of its tables",
+    "LogSoftmax": "use hgq.layers.QSoftmax, and take the logarithm in software",
+    "Exp": _TABLE.format("exponential"),
+    **{
+        kind: _TABLE.format(name)
+        for kind, name in {
+            "Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "silu", "Gelu": "gelu", "Softplus": "softplus", "Elu": "elu",
+            "Selu": "selu", "Softsign": "softsign", "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_silu",
+        }.items()
+    },
+    **{
+        kind: _OWN.format(kind.lower())
+        for kind in "Sqrt Rsqrt Reciprocal Log Log1p Log2 Expm1 Sin Cos Arctan Erf Sign Celu Power".split()
+    },
+    "Conv": "use hgq.layers.QConv1D or QConv2D",
+    "Dot": "use hgq.layers.QDot, or keras.ops.matmul or einsum",
+    "Tensordot": "use keras.ops.einsum",
+}  # fmt: skip
+"""What to use in place of an operation that is not supported, by its class name."""

@@ -8,7 +8,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from hgq.layers import QActivation, QDot, QEinsum, QEinsumDense, QEinsumDenseBatchNorm, QEmbedding, QMultiHeadAttention
+from hgq.layers import (
+    QActivation,
+    QDot,
+    QEinsum,
+    QEinsumDense,
+    QEinsumDenseBatchNorm,
+    QEmbedding,
+    QFunction,
+    QMultiHeadAttention,
+)
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.training import calibrate
@@ -166,4 +175,16 @@ def attentions(x, y):
     ]
 
 
+def linear_attention(x):
+    """phi(query) (phi(key)^T value) / (phi(query) sum phi(key)), phi = relu; one over the denominator is a table."""
+    query, key = (QEinsumDense("btc,cd->btd", (3, 4), activation="relu", bias_axes="d")(x) for _ in range(2))
+    value = QEinsumDense("btc,ce->bte", (3, 2), bias_axes="e")(x)
+    memory = QEinsum("bsd,bse->bde")([key, value])
+    share = QEinsum("btd,bde->bte", output_quantizer=FracQuantizer(f0=4))([query, memory])
+    total = QEinsum("btd,bqd->btq")([query, ops.sum(key, axis=1, keepdims=True)])
+    inverse = QFunction(lambda t: 1 / (ops.abs(t) + 0.125))(total)
+    return L.Multiply()([share, ops.repeat(inverse, 2, axis=-1)])
+
+
 MODELS = {name: of(function, *names) for name, (names, function) in CASES.items()}
+MODELS["linear_attention"] = of(linear_attention, "x")

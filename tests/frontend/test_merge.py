@@ -8,10 +8,15 @@ from collections.abc import Callable
 import keras
 import pytest
 from keras import ops
+from keras.src.ops import math as ops_math
+from keras.src.ops import nn as ops_nn
+from keras.src.ops import numpy as ops_numpy
 
 from hgq.fixed import FixedType
 from hgq.frontend import read_model
+from hgq.frontend.operation import INSTEAD, OPERATIONS
 from hgq.layers import QDense
+from hgq.layers.function import FUNCTIONS
 from tests.frontend.merge_models import MODELS, of, trained
 from tests.frontend.test_model import exact, refused
 
@@ -92,6 +97,9 @@ REFUSED = {
     ),
     "an initial": (of(lambda a: ops.max(a, axis=1, keepdims=True, initial=3.0)), ["Max 'max", "initial=3.0"]),
     "an operation": (of(lambda a: ops.cumsum(a, axis=1)), ["Cumsum 'cumsum", "no form in hardware", "supported are"]),
+    "a softmax": (of(lambda a: ops.softmax(a)), ["Softmax 'softmax", "no form in hardware", "hgq.layers.QSoftmax"]),
+    "a table": (of(lambda a: ops.sigmoid(a)), ["Sigmoid 'sigmoid", "hgq.layers.QFunction('sigmoid')"]),
+    "a table of one's own": (of(lambda a: ops.sqrt(a)), ["Sqrt 'sqrt", "calls keras.ops.sqrt", "register_keras"]),
     "a slope": (
         of(lambda a: L.LeakyReLU(negative_slope=0.3, name="leaky")(a)),
         ["LeakyReLU 'leaky'", "0.3", "round it"],
@@ -110,6 +118,14 @@ REFUSED = {
         ["Dense 'inner/d'", "hgq.layers.QDense"],
     ),
 }
+
+
+def test_what_to_use_in_place_of_an_operation_names_operations_and_tables_that_exist() -> None:
+    homes = [ops_nn, ops_numpy, ops_math]
+    unknown = [kind for kind in INSTEAD if not any(hasattr(home, kind) for home in homes)]
+    assert unknown == [] and not INSTEAD.keys() & OPERATIONS.keys()
+    tables = re.findall(r"QFunction\('(\w+)'\)", " ".join(INSTEAD.values()))
+    assert tables and set(tables) <= FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("make,facts", REFUSED.values(), ids=REFUSED)
