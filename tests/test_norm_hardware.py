@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import hgq
+from hgq.emit.hls4ml import emit_hls4ml
 from hgq.errors import VerificationError
+from hgq.frontend import read_model
 from hgq.project import Project
+from hgq.sim.hls4ml_types import check_types
 from tests.frontend.norm_models import DATA, LAYERS, SHAPE, model_of
 
 BEYOND = (np.random.default_rng(11).normal(size=(1000, *SHAPE)) * 3).astype("float32")
@@ -47,3 +50,17 @@ def test_one_changed_entry_of_a_table_in_the_verilog_is_found(table: int, conver
     file.write_text(text.replace(entry[0], f"{entry[1]}{int(entry[2]) ^ 8};", 1))
     with pytest.raises(VerificationError, match=r"Verilog \(Verilator\) differs"):
         Project.load(project).simulate(BEYOND, engine="verilator", corners=2000)
+
+
+@pytest.mark.parametrize("layer,table", [("softmax", "exp"), ("softmax", "inverse"), ("layer_norm", "inverse")])
+def test_one_changed_entry_of_a_table_in_the_cpp_is_found(layer: str, table: str, tmp_path: Path) -> None:
+    graph = read_model(model_of("softmax", "layer norm"))
+    names = emit_hls4ml(graph, tmp_path)
+    check_types(tmp_path, graph, names)
+    file = tmp_path / "firmware" / "nnet_utils" / "nnet_code_gen.h"
+    head, body = file.read_text().split(f"void table_{layer}_{table}(")
+    last = re.search(r"(\d+)\};", body)
+    assert last
+    file.write_text(f"{head}void table_{layer}_{table}({body[: last.start()]}{int(last[1]) ^ 1}{body[last.end(1) :]}")
+    with pytest.raises(VerificationError, match=rf"layer '{layer}'(.|\n)*table of element"):
+        check_types(tmp_path, graph, names)

@@ -177,8 +177,8 @@ def attentions(x, y):
 
 def linear_attention(x):
     """phi(query) (phi(key)^T value) / (phi(query) sum phi(key)), phi = relu; one over the denominator is a table."""
-    query, key = (QEinsumDense("btc,cd->btd", (3, 4), activation="relu", bias_axes="d")(x) for _ in range(2))
-    value = QEinsumDense("btc,ce->bte", (3, 2), bias_axes="e")(x)
+    query, key = (QEinsumDense("btc,cd->btd", (None, 4), activation="relu", bias_axes="d")(x) for _ in range(2))
+    value = QEinsumDense("btc,ce->bte", (None, 2), bias_axes="e")(x)
     memory = QEinsum("bsd,bse->bde")([key, value])
     share = QEinsum("btd,bde->bte", output_quantizer=FracQuantizer(f0=4))([query, memory])
     total = QEinsum("btd,bqd->btq")([query, ops.sum(key, axis=1, keepdims=True)])
