@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,15 @@ import numpy as np
 from hgq.data import tensors
 from hgq.errors import ConversionError, VerificationError
 from hgq.fixed import FixedType
+from hgq.frontend.early import check_early
 from hgq.frontend.load import load_model
-from hgq.frontend.model import input_shapes, read_model
+from hgq.frontend.model import functional_of, input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
 from hgq.importers import OURS, imported
 from hgq.options import checked_options
 from hgq.project import ENGINES, Progress, Project
 from hgq.sim.toolchain import missing
-from hgq.staging import free_target, replace
+from hgq.staging import free_target, replace, staged
 from hgq.training import calibrate as find_ranges
 from hgq.training import freeze_tables
 from hgq.verify import wraps_everywhere
@@ -104,11 +103,9 @@ def convert(
                 "only. To find ranges anew, load it with hgq.load and convert what that gives"
             )
     shapes = input_shapes(source)
+    check_early(functional_of(source), source.name, shapes)
     calibration, verification, note = _data(calibrate, verify, data, shapes)
-    work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+    with staged(target) as work:
         copy = _copy(source, work / "model.keras")
         if calibration is not None:
             progress(f"calibrate on {len(calibration[0]):,} samples")
@@ -143,8 +140,6 @@ def convert(
                 certificate["float32_off"] = float32_error(copy, graph, encoded or project.corners(STORED_VECTORS))
         write_reports(project)
         replace(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     project.path = target
     return project
 

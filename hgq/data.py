@@ -44,8 +44,10 @@ def _numbers(part: Any, name: str, shape: tuple[int, ...], what: str) -> np.ndar
         raise ValueError(f"{what} for input '{name}' has shape {array.shape}; the model takes ({wanted})")
     if not len(array):
         raise ValueError(f"{what} for input '{name}' holds no sample")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        where = tuple(int(n) for n in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{what} for input '{name}' holds {array[where]} at index {where}; remove or replace it")
-    return array
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        where = tuple(int(n) for n in np.argwhere(~np.isfinite(single))[0])
+        why = ", which float32 cannot hold" if np.isfinite(array[where]) else ""
+        raise ValueError(f"{what} for input '{name}' holds {array[where]} at index {where}{why}; remove or replace it")
+    return single

@@ -30,6 +30,13 @@ class ConversionError(HGQError):
         super().__init__("\n".join([f"{count} this model from being converted:", *problems]))
 
 
+class ProjectError(HGQError):
+    """A project folder, or one of its files, that is missing, damaged or does not fit the others."""
+
+    def __init__(self, path: Path, what: str, fix: str = "make it again with hgq-convert MODEL.keras FOLDER"):
+        super().__init__(f"{path}: {what}\n  Fix: {fix}")
+
+
 class VerificationError(HGQError):
     """Two engines that must agree do not, or an engine broke its promise of latency."""
 

@@ -7,6 +7,7 @@ functions `encode` and `decode`, which are exact too and refuse where they could
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -232,8 +233,11 @@ class FixedArray:
             raise ValueError(f"{text[:60]!r} is no list of types; expected e.g. [4,2]{{u4f0*3 0 s3f1*4}}")
         shape = tuple(int(n) for n in match[1].split(",") if n)
         types: list[FixedType | None] = []
+        size = math.prod(shape)
         for run in match[2].split():
             one, _, n = run.partition("*")
+            if int(n or 1) > size - len(types):  # before a list of that length takes all memory
+                raise ValueError(f"{text[:60]!r} states more than the {size} types of its shape")
             types += [None if one == "0" else FixedType.parse(one)] * int(n or 1)
         rows = [(t.signed, t.width, t.frac) if t else (False, 0, 0) for t in types]
         table = np.array(rows, np.int64).reshape(-1, 3)

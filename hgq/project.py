@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from hgq.data import tensors
-from hgq.errors import ConversionError
+from hgq.errors import ProjectError
 from hgq.fixed import decode, encode
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
-from hgq.ir.text import parse
+from hgq.opening import read_project, stored_vectors
 from hgq.plan import plan, target_from
 from hgq.ports import Port, bus_width, pack, unpack
 from hgq.report import summary
@@ -63,20 +62,9 @@ class Project:
         """Opens a project folder.
 
         Raises:
-            ConversionError: the folder is missing or is no complete project.
+            ProjectError: the folder is missing or is no complete project, or its files do not fit each other.
         """
-        path = Path(folder)
-        parts = {}
-        for name in ("model.ir", "report.json", "ports.json"):
-            file = path / name
-            if not file.is_file():
-                raise ConversionError([f"  - {path}: it has no {name}, so it is no project\n      Fix: {_MAKE}"])
-            parts[name] = file.read_text(encoding="utf-8")
-        try:
-            report, ports = json.loads(parts["report.json"]), json.loads(parts["ports.json"])
-            return cls(path, parse(parts["model.ir"]), report, ports)
-        except (ValueError, KeyError, TypeError) as broken:
-            raise ConversionError([f"  - {path}: it is damaged ({broken})\n      Fix: {_MAKE}"]) from broken
+        return cls(Path(folder), *read_project(Path(folder)))
 
     def summary(self) -> str:
         """The table by layer and what was verified, as plain text."""
@@ -267,7 +255,12 @@ class Project:
         if simulation:
             sources += sorted((self.path / "rtl" / "sim").glob("*.v"))
         if not sources:
-            raise ConversionError([f"  - {self.path}: it has no rtl/*.v\n      Fix: {_MAKE}"])
+            raise ProjectError(self.path, "it has no rtl/*.v")
+        for source in sources:
+            try:
+                source.read_text(encoding="utf-8")
+            except UnicodeDecodeError as why:
+                raise ProjectError(source, f"it is no Verilog ({why})") from why
         return sources
 
     def _rtl(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -288,20 +281,18 @@ class Project:
 
     def _keras(self) -> Engine:
         from hgq.frontend.load import load_model
+        from hgq.frontend.model import input_shapes
         from hgq.frontend.predict import keras_engine
 
-        model = load_model(self.path / "model.keras")
+        file = self.path / "model.keras"
+        model = load_model(file)
+        shapes = {port.name: port.types.shape for port in self.inputs}
+        if input_shapes(model) != shapes:
+            raise ProjectError(file, f"its inputs are {input_shapes(model)}, those of model.ir are {shapes}")
         return keras_engine(model, self.graph, float64=not self.report["certificate"]["exact32"])
 
     def _stored(self) -> list[np.ndarray]:
-        file = self.path / "tb" / "vectors.npz"
-        if not file.is_file():
-            raise ValueError(f"{file}: no stored vectors; pass data (hgq-simulate --data x.npy)")
-        with np.load(file) as arrays:
-            return unpack(self.inputs, arrays["inputs"])
+        return stored_vectors(self.path / "tb" / "vectors.npz", self.inputs)
 
     def _named(self, encoded: list[np.ndarray]) -> dict[str, np.ndarray]:
         return {port.name: x for port, x in zip(self.inputs, encoded, strict=True)}
-
-
-_MAKE = "make one with hgq-convert MODEL.keras FOLDER"

@@ -1,16 +1,25 @@
-"""The folder of a project while it is made: under another name, until it is complete."""
+"""The folder of a project while it is made: under another name and by one process at a time, until it is complete."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hgq.errors import ConversionError
 
 
 def free_target(out: Path) -> Path:
-    """The folder to make, if it may be made."""
+    """The folder to make, if it may be made.
+
+    Raises:
+        ConversionError: it is a file, holds something that is no project, or may not be written.
+    """
     out = out.absolute()
     if out.is_file():
         raise ConversionError([f"  - {out}: this is a file, not a folder\n      Fix: name another folder"])
@@ -27,10 +36,81 @@ def free_target(out: Path) -> Path:
     return out
 
 
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """An empty folder to make a project in, beside `target`; whatever is left of it at the end is removed.
+
+    While it is there no other process gets one for the same target. What one that was killed left behind is removed,
+    and an older project that it had moved out of the way is put back.
+
+    Raises:
+        ConversionError: another process is at it, or the disk is full.
+    """
+    made_parents = [folder for folder in target.parents if not folder.exists()]
+    work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target):
+            _clear(target)
+            try:
+                work.mkdir()
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "No space left" in str(error):  # HDF5 writes it into its message
+            where = error.filename or target.parent
+            raise ConversionError(
+                [f"  - {where}: no space is left on the disk\n      Fix: free some, or name a folder on another disk"]
+            ) from error
+        raise
+    finally:
+        for folder in made_parents:  # those that nothing came into
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
 def replace(made: Path, target: Path) -> None:
     """Gives the finished folder its name; an older one of that name goes only once the new one is there."""
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if target.exists():
-        target.rename(old)
-    made.rename(target)
+    try:
+        if target.exists():
+            target.rename(old)
+        made.rename(target)
+    except BaseException:  # an interrupt as well
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    path = target.with_name(f".{target.name}.lock")
+    while True:
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ConversionError(
+                [f"  - {target}: another conversion writes it now\n      Fix: wait for it, or name another folder"]
+            ) from None
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            break
+        file.close()  # its owner had removed it meanwhile
+    try:
+        yield
+    finally:
+        path.unlink()
+        file.close()
+
+
+def _clear(target: Path) -> None:
+    """Removes what processes that were killed left; only one that holds the lock may."""
+    for path in target.parent.iterdir():
+        left = re.fullmatch(rf"\.{re.escape(target.name)}\.\d+\.(tmp|old)", path.name)
+        if left and left[1] == "old" and not target.exists():
+            path.rename(target)
+        elif left:
+            shutil.rmtree(path, ignore_errors=True)

@@ -39,7 +39,7 @@ STORED_VECTORS = 20_000
 
 def write_project(graph: Graph, name: str, options: dict[str, Any], folder: Path, progress: Progress) -> Project:
     """Everything that follows from the graph."""
-    top = identifier(name)
+    top = identifier(name, 64)  # it begins the name of every module
     inputs = [Port(n, graph[n].types, graph[n].attrs["rounding"], graph[n].attrs["overflow"]) for n in graph.inputs]
     outputs = [Port.output(n, graph[n].types) for n in graph.outputs]
     progress("lower to adders and registers")

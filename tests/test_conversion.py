@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import hgq
-from hgq.errors import ConversionError, VerificationError
+from hgq.errors import ConversionError, ProjectError, VerificationError
 from hgq.fixed import decode
 from hgq.layers import QDense, QDenseBatchNorm
 from hgq.project import Project
@@ -267,14 +267,14 @@ def test_a_missing_compiler_is_named_before_any_work(tmp_path: Path, monkeypatch
 
 
 def test_a_folder_that_is_no_project_is_named() -> None:
-    with pytest.raises(ConversionError, match=r"nowhere: it has no model\.ir"):
+    with pytest.raises(ProjectError, match=r"nowhere: it has no model\.ir"):
         Project.load("nowhere")
 
 
 def test_a_damaged_project_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "net")
     (tmp_path / "net" / "ports.json").write_text("{")
-    with pytest.raises(ConversionError, match="net: it is damaged"):
+    with pytest.raises(ProjectError, match=r"ports\.json: it is damaged"):
         Project.load(tmp_path / "net")
 
 

@@ -4,11 +4,14 @@
 1  a difference: two engines that must agree do not
 2  a usage error, a model that cannot be converted, data that cannot be used, a missing or failed tool
 3  a bug in hgq: the only case that shows a traceback
+130, 143  interrupted (Ctrl-C), or ended by a SIGTERM
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +21,19 @@ import typer
 
 from hgq.errors import HGQError, IRError, VerificationError
 
-DIFFERENCE, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
+DIFFERENCE, USAGE, BUG, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+
+class Terminated(BaseException):
+    """SIGTERM: what is half made is removed on the way out, as it is for Ctrl-C."""
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Ends the command with the exit code and the message that belong to an error raised inside."""
     try:
-        yield
+        with _terminated():
+            yield
     except VerificationError as error:
         raise _exit(DIFFERENCE, f"difference: {error}") from None
     except IRError as error:
@@ -39,10 +47,30 @@ def exit_codes() -> Iterator[None]:
         raise _exit(USAGE, f"error: {error}") from None
     except KeyboardInterrupt:
         raise _exit(INTERRUPTED, "interrupted") from None
+    except Terminated:
+        raise _exit(TERMINATED, "terminated") from None
+    except MemoryError as error:
+        raise _exit(USAGE, f"error: not enough memory{f' ({error})' if str(error) else ''}") from None
     except (typer.Exit, typer.Abort, SystemExit):
         raise
     except Exception as error:  # noqa: BLE001  the last resort: report it
         raise _bug(error) from None
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where Python takes no handlers
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _exit(code: int, message: str) -> typer.Exit:

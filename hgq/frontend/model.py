@@ -14,6 +14,7 @@ from hgq.frontend import activation, conv, einsum, merge, norm, pool, product, r
 from hgq.frontend.attention import attention
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.dense import dense
+from hgq.frontend.early import check_early
 from hgq.frontend.embedding import embedding
 from hgq.frontend.function import function
 from hgq.frontend.operation import INSTEAD as OPERATIONS_INSTEAD
@@ -184,14 +185,8 @@ def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph
     """
     functional = functional_of(model)
     shapes = input_shapes(model)
+    check_early(functional, model.name, shapes)
     context = Context(input_type, shapes)
-    for name, shape in shapes.items():
-        if None in shape or not shape:
-            context.report(
-                "Input", name, f"its shape is {shape}, but hardware needs every size", "give the model a full shape"
-            )
-    if context.problems:
-        raise ConversionError(context.problems)
     raw = [RawInput(name, shape) for name, shape in shapes.items()]
     outputs = []
     for value in _walk(context, functional, raw, ""):

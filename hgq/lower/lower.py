@@ -56,7 +56,7 @@ def lower(graph: Graph, name: str) -> Design:
     group = _groups(graph, source)
     order = _order(graph, source, group)
     module_names = identifiers([f"{name}_{layer}" for layer in order], taken={name})
-    wire_names = identifiers([node.name for node in graph if source[node.name].bases == (node.name,)])
+    wire_names = identifiers([node.name for node in graph if source[node.name].bases == (node.name,)], taken={name})
     wires: dict[str, Wire] = {}
     for node in (graph[i] for i in graph.inputs):
         wires[node.name] = Wire(wire_names[node.name], _elements(node), node.name)

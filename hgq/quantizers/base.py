@@ -117,6 +117,11 @@ class Quantizer(keras.layers.Layer):
                     f"{self}: a {name} is {array[~np.isfinite(array)][0]}: training has diverged. "
                     "Fix: train again with a lower learning rate, or load an earlier checkpoint."
                 )
+            if np.abs(array).max(initial=0) > _LARGEST:
+                raise ValueError(
+                    f"{self}: a {name} is {array.flat[np.abs(array).argmax()]:.0f}; float32 scales by 2^-{_LARGEST} to "
+                    f"2^{_LARGEST}. Fix: give it fewer bits, or train with a bound on its width."
+                )
         # At zero magnitude bits only WRAP and SAT have a value besides 0, and only a tracked range asks for it.
         kept = np.where(bits > 0, signed, self._sign_alone() * signed)
         return FixedArray(kept > 0, bits + kept, frac).broadcast_to(tuple(shape))
@@ -158,6 +163,10 @@ class Quantizer(keras.layers.Layer):
         except ValueError:
             options = ", ".join(enum)  # type: ignore[arg-type]
             raise ValueError(f"{self}: {what}={value!r}; choose one of {options}") from None
+
+
+_LARGEST = 126
+"""Bits before or after the binary point, at most: 2^127 is the largest power of two that float32 holds."""
 
 
 class Between(keras.constraints.Constraint):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hgq.fixed import Overflow, Rounding
+from hgq.fixed import FixedArray, Overflow, Rounding
 from hgq.quantizers.base import LARGEST_BITS, Between, Quantizer
 from hgq.quantizers.exact import Tensor, fit, magnitude_bits, power_of_two, read, sum_to, to_integer
 
@@ -111,6 +111,19 @@ class FracQuantizer(Quantizer):
     def tracks_data(self) -> bool:
         """Whether calibration has a range to find here."""
         return self._value is None
+
+    def types(self, shape: tuple[int, ...]) -> FixedArray:
+        found = super().types(shape)
+        lo, hi = (np.asarray(ops.convert_to_numpy(bound), np.float64) for bound in self._range())
+        with np.errstate(over="ignore"):
+            lsbs = np.exp2(np.asarray(ops.convert_to_numpy(ops.round(read(self.f))), np.float64))
+            scaled = np.maximum(-lo, hi) * lsbs
+        if not (scaled < 2.0**126).all():  # NaN too
+            raise ValueError(
+                f"{self}: its range reaches {np.maximum(-lo, hi).max():.3g}, more than 126 bits in LSBs. "
+                "Fix: scale the data, or calibrate again on data without such values."
+            )
+        return found
 
     def count_overflows(self, x: Tensor) -> np.ndarray:
         signed, bits, frac = self._formats()

@@ -150,20 +150,26 @@ def run(
         folder: holds bulk.cpp, and bench.py, on top of sys.path in the simulator.
         options: added to the tests' config.json.
 
-    Files pass through a temporary folder, which stays if something fails so that its log can be read.
+    Files pass through a temporary folder, which stays if something fails so that its log can be read (an interrupt is
+    no failure).
     """
     folder = folder or Path(__file__).resolve().parents[1]
     executable = build(design.sources, design.top, folder=folder, progress=progress)
     work = Path(tempfile.mkdtemp(prefix="rtl-"))
-    for name, array in arrays.items():
-        np.save(work / f"{name}.npy", np.ascontiguousarray(array))
-    config = asdict(design) | {"sources": [], "seed": 1, "threads": None} | (options or {})
-    (work / "config.json").write_text(json.dumps(config))
-    start = time.monotonic()
-    _run_cocotb(executable, module, checks, work, folder, int(config["seed"]))
-    progress(f"simulated {design.top}: {', '.join(checks)} ({time.monotonic() - start:.1f} s)")
-    outputs = work / "outputs.npy"
-    result = np.load(outputs) if outputs.exists() else None
+    try:
+        for name, array in arrays.items():
+            np.save(work / f"{name}.npy", np.ascontiguousarray(array))
+        config = asdict(design) | {"sources": [], "seed": 1, "threads": None} | (options or {})
+        (work / "config.json").write_text(json.dumps(config))
+        start = time.monotonic()
+        _run_cocotb(executable, module, checks, work, folder, int(config["seed"]))
+        progress(f"simulated {design.top}: {', '.join(checks)} ({time.monotonic() - start:.1f} s)")
+        outputs = work / "outputs.npy"
+        result = np.load(outputs) if outputs.exists() else None
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     shutil.rmtree(work, ignore_errors=True)
     return result
 
