@@ -16,6 +16,7 @@ from hgq.frontend.load import load_model
 from hgq.frontend.model import functional_of, input_shapes, read_model
 from hgq.frontend.predict import float32_error, keras_engine
 from hgq.importers import OURS, imported
+from hgq.memory import check_memory
 from hgq.options import checked_options
 from hgq.project import ENGINES, Progress, Project
 from hgq.sim.toolchain import missing
@@ -115,6 +116,7 @@ def convert(
             copy.save(work / "model.keras")
         progress("read the layers")
         graph = read_model(copy, FixedType.parse(input_type) if input_type else None)
+        check_memory(graph)
         project = write_project(graph, source.name, options, work, progress)
         project.report["library"] = library
         project.report["calibration"] = {"samples": len(calibration[0]) if calibration else 0, "note": note}

@@ -30,9 +30,6 @@ KEYWORDS = frozenset(
     inline long mutable namespace noexcept nullptr operator private public register reinterpret_cast requires
     short sizeof static_assert static_cast switch template thread_local throw true try typeid typename volatile
     wchar_t main clk rst in_valid in_data out_valid out_data
-    NULL EOF and_eq bitand bitor char8_t char16_t char32_t compl not_eq or_eq xor_eq
-    std nnet hls errno linux unix i386 stdin stdout stderr ap_int ap_uint ap_fixed ap_ufixed ap_shift_reg
-    defines parameters weights layer input_t result_t model_default_t
     hgq_add3 LUT6_2 CARRY4 CARRY8""".split()
 )
 
@@ -52,13 +49,13 @@ def layer_of_step(origin: str) -> str | None:
     return match[1] if match else None
 
 
-def identifier(name: str, longest: int = 128) -> str:
+def identifier(name: str, longest: int = 120) -> str:
     """`name` as an identifier of Verilog and C++: other characters become one underscore, keywords get one appended.
 
-    It is cut to `longest` characters, since it names files as well.
+    It is cut to `longest` characters, since it names files as well and Verilator abbreviates beyond 127.
 
     >>> identifier("conv/1:0"), identifier("3rd"), identifier("wire"), identifier("ä"), len(identifier("a" * 300))
-    ('conv_1_0', 'n3rd', 'wire_', 'n_', 128)
+    ('conv_1_0', 'n3rd', 'wire_', 'n_', 120)
     """
     text = re.sub(r"[^A-Za-z0-9]+", "_", name)[:longest]
     if not text or not text[0].isalpha():

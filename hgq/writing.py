@@ -13,6 +13,7 @@ import numpy as np
 import hgq
 from hgq.emit.constraints import constraints
 from hgq.emit.hls4ml import emit_hls4ml
+from hgq.emit.hls4ml_names import project_name
 from hgq.emit.templates import template
 from hgq.emit.testbench import save_vectors, testbench
 from hgq.emit.verilog import emit_verilog
@@ -39,7 +40,7 @@ STORED_VECTORS = 20_000
 
 def write_project(graph: Graph, name: str, options: dict[str, Any], folder: Path, progress: Progress) -> Project:
     """Everything that follows from the graph."""
-    top = identifier(name, 64)  # it begins the name of every module
+    top = project_name(identifier(name, 64))  # it begins the name of every module
     inputs = [Port(n, graph[n].types, graph[n].attrs["rounding"], graph[n].attrs["overflow"]) for n in graph.inputs]
     outputs = [Port.output(n, graph[n].types) for n in graph.outputs]
     progress("lower to adders and registers")

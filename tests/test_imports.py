@@ -44,12 +44,14 @@ ALLOWED: dict[str, set[str]] = {
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
     "data": set(),
     "plan": NETLIST | {"lower", "passes"},
+    "memory": {"ir"},
     "opening": NETLIST,
     "project": REPORT | {"data", "opening", "plan", "frontend"},
     "options": EMIT,
     "staging": set(),
     "writing": REPORT | {"plan", "project"},
-    "conversion": REPORT | {"data", "options", "staging", "writing", "project", "frontend", "importers", "training"},
+    "conversion": REPORT
+    | {"data", "memory", "options", "staging", "writing", "project", "frontend", "importers", "training"},
     "cli": REPORT | {"convert", "Project"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")

@@ -39,6 +39,19 @@ def cpp_names(names: Iterable[str], reserved: Iterable[str] = ()) -> dict[str, s
     return result
 
 
+def project_name(name: str) -> str:
+    """The identifier `name`, with an underscore appended where C++ or hls4ml has it for something else.
+
+    >>> project_name("jets"), project_name("std"), project_name("config2")
+    ('jets', 'std_', 'config2_')
+    """
+    return f"{name}_" if name in CPP_WORDS | _FILES or _HLS4ML_NAME.fullmatch(name) else name
+
+
+_FILES = frozenset("NULL EOF ap_int ap_uint ap_fixed ap_ufixed ap_shift_reg defines parameters".split())
+"""Macros, types and files that a function of the same name would hide."""
+
+
 def check_project_name(name: str) -> None:
     """Raises ValueError unless `name` can be the C++ function and the file name of a project."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in CPP_WORDS or _HLS4ML_NAME.fullmatch(name):

@@ -258,7 +258,7 @@ def test_calls_with_further_arguments_are_refused() -> None:
     assert "Dropout 'drop'" in refused(model)[0] and "training=True" in refused(model)[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04 broken"])
+@pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "m.keras"
     file.write_bytes(content)
