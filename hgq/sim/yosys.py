@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -188,3 +188,31 @@ def digest(*parts: str) -> str:
         data = part.encode()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+def read_back(texts: Mapping[str, str], top: str) -> dict[str, Any]:
+    """The modules of some Verilog as Yosys reads it, word-level cells and hierarchy kept: what ``write_json`` writes.
+
+    Args:
+        texts: file name -> text; cells of an FPGA (``sim/``) are left out, so that they stay as what they are.
+
+    Raises:
+        ToolError: Yosys is missing, or refuses the text.
+    """
+    yosys_version()
+    names = [f"source{n}.v" for n in range(len(texts))]
+    commands = [f"read_verilog {' '.join(names)}", f"hierarchy -top {top}", "proc", "opt_clean", "write_json read.json"]
+    with tempfile.TemporaryDirectory(prefix="reading-") as folder:
+        work = Path(folder)
+        for name, text in zip(names, texts.values(), strict=True):
+            (work / name).write_text(text, encoding="utf-8")
+        (work / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
+        log = work / "yosys.log"
+        with log.open("w", encoding="utf-8") as out:
+            code = subprocess.run(
+                [sys.executable, "-P", "-c", _WORKER, "script.ys"], cwd=work, stdout=out, stderr=out, check=False
+            ).returncode
+        if code or not (work / "read.json").is_file():
+            what = f"Yosys cannot read the Verilog of '{top}'"
+            raise ToolError(what, code=code, tail=_tail(log), fix="if the text is as hgq wrote it, report it as a bug")
+        return json.loads((work / "read.json").read_text(encoding="utf-8"))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from hgq.ir.graph import Graph
+from hgq.sim.yosys import read_back
 from hgq.verify.proof.layout import Layout
-from hgq.verify.proof.result import LayerProof, ProofResult
+from hgq.verify.proof.netlist import netlists
+from hgq.verify.proof.result import ProofResult
+from hgq.verify.proof.top import Top
 
 
 def prove(
@@ -30,11 +34,9 @@ def prove(
             of the layer for which they differ.
         ToolError: Yosys is missing, or refuses the text.
     """
-    result = ProofResult()
-    for name, bus in layout.wires.items():
-        if name not in {port.name for port in layout.inputs}:
-            layer = LayerProof(graph[bus.tensor].origin)
-            for _ in range(bus.types.size):
-                layer.not_proven("no rules yet")
-            result.layers.append(layer)
+    start = time.perf_counter()
+    progress("proof: read the Verilog back")
+    data = read_back({name: text for name, text in sources.items() if "sim/" not in name}, layout.top)
+    result = Top(graph, netlists(data), layout, progress).run()
+    result.seconds = time.perf_counter() - start
     return result

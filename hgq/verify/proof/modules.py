@@ -1,0 +1,88 @@
+"""One module, for all instances that are fed alike: the forms of its outputs over its inputs, and when they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hgq.verify.proof.cells import NoRule, Walker, Word
+from hgq.verify.proof.cones import Cones
+from hgq.verify.proof.counterexample import counterexample
+from hgq.verify.proof.expected import Expected
+from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.netlist import Bit, Netlist
+
+Feed = tuple[tuple[str, tuple], ...]
+"""For each input port its bits: (leaf, bit of it), or a constant."""
+Bounds = tuple[tuple[int, int, int], ...]
+"""Of each leaf: lo, hi, and bits that its wire has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Of an output element: why it is not proven (empty if it is), and whether that is an error.
+
+    wrong: it differs, and not only a rule is missing. found, expected: both forms, where there are two.
+    leaves: values of the module's inputs for which they differ. bounds: of the expected integer.
+    """
+
+    reason: str = ""
+    wrong: bool = False
+    found: Form | None = None
+    expected: Form | None = None
+    leaves: Mapping[int, int] | None = None
+    bounds: tuple[int, int] | None = None
+
+
+class Template:
+    """A module with fresh leaves at its inputs, walked once. proven: output bits of elements that are proven."""
+
+    def __init__(self, netlist: Netlist, every: Mapping[str, Netlist], feed: Feed, bounds: Bounds, cones: Cones):
+        self.netlist = netlist
+        self.space = Space()
+        self._walker = Walker(self.space, netlist, every)
+        leaves = [self.space.leaf(n, lo, hi) for n, (lo, hi, _) in enumerate(bounds)]
+        words = [Word(leaf, bits, 0) for leaf, (_, _, bits) in zip(leaves, bounds, strict=True)]
+        for port, sources in feed:
+            for net, source in zip(netlist.inputs[port], sources, strict=True):
+                if isinstance(source, str):
+                    self._walker.nets[net] = Word(self.space.constant(int(source)), 1, None), 0
+                else:
+                    self._walker.nets[net] = words[source[0]], source[1]
+        self._walker.run(netlist.behind(bit for bits in netlist.outputs.values() for bit in bits))
+        self._expected = Expected(self.space, cones, leaves)
+        self._findings: dict[tuple, Finding] = {}
+        self.proven: set[Bit] = set()
+
+    def time(self, bits: Sequence[Bit]) -> int | None:
+        """When output bits are there, in clocks after the inputs; None: always, or unknown."""
+        try:
+            return self._walker.time(bits)
+        except NoRule:
+            return None
+
+    def compare(self, bits: tuple[Bit, ...], signed: bool, cone: int) -> Finding:
+        """Whether output bits are the integer of a cone."""
+        key = bits, signed, cone
+        if key not in self._findings:
+            self._findings[key] = self._compare(bits, signed, cone)
+            if not self._findings[key].reason:
+                self.proven.update(bits)
+        return self._findings[key]
+
+    def _compare(self, bits: tuple[Bit, ...], signed: bool, cone: int) -> Finding:
+        expected = self._expected.form(cone)
+        if isinstance(expected, str):
+            return Finding(expected)
+        bounds = expected.lo, expected.hi
+        try:
+            self._walker.time(bits)
+            found = self._walker.value(bits, signed)
+        except NoRule as reason:
+            return Finding(str(reason), reason.wrong, expected=expected, bounds=bounds)
+        if found == expected:
+            return Finding(found=found, expected=expected, bounds=bounds)
+        leaves = counterexample(self.space, found, expected)
+        if leaves is None:
+            return Finding("equal on trial, but by no rule", False, found, expected, bounds=bounds)
+        return Finding("it differs", True, found, expected, leaves, bounds)
