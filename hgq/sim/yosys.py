@@ -201,7 +201,7 @@ def read_back(texts: Mapping[str, str], top: str) -> dict[str, Any]:
     """
     yosys_version()
     names = [f"source{n}.v" for n in range(len(texts))]
-    commands = [f"read_verilog {' '.join(names)}", f"hierarchy -top {top}", "proc", "opt_clean", "write_json read.json"]
+    commands = [f"read_verilog {' '.join(names)}", f"hierarchy -top {top}", "proc", "write_json read.json"]
     with tempfile.TemporaryDirectory(prefix="reading-") as folder:
         work = Path(folder)
         for name, text in zip(names, texts.values(), strict=True):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hgq.verify.proof.adder import three_operands
-from hgq.verify.proof.choices import choose, negative
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.choices import choose, extreme, negative
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.netlist import Bit, Cell, Netlist
 from hgq.verify.proof.small import by_trial
+from hgq.verify.proof.windows import alike
 
 
 class Word:
@@ -66,7 +68,7 @@ class Walker:
         (pin,) = cell.outputs if len(cell.outputs) == 1 else (None,)
         bits = cell.pins[pin] if pin else [bit for name in cell.outputs for bit in cell.pins[name]]
         try:
-            time = self.time(bit for name, read in cell.pins.items() if name not in cell.outputs for bit in read)
+            time = self.time(bit for name, read in cell.pins.items() if name in READ for bit in read)
             word = self._ruled(cell, len(bits))
             word.time = time
         except NoRule as reason:
@@ -78,13 +80,25 @@ class Walker:
         if cell.type in RULES:
             made = RULES[cell.type](self, cell, width)
             if made is not None:
-                return made if isinstance(made, Word) else Word(made, width, None)
+                return Word(self._smallest(made, width), width, None)
         if "hgq_add3" in cell.type:
-            return Word(self._three(cell, width), width, None)
-        found = by_trial(self.space, cell, lambda bit: self.value([bit], False), self.netlist.memories)
+            return Word(self._smallest(self._three(cell, width), width), width, None)
+        found = by_trial(self.space, cell, self._bit, self.netlist.memories)
         if found is None:
             raise NoRule(f"no rule for a {cell.type.lstrip('$')} of {width} bits")
         return Word(found[0], width, None, other=found[1])
+
+    def _smallest(self, form: Form, width: int) -> Form:
+        """Of the integers that a word can stand for, one that it holds with or without a sign, where that is easy."""
+        size, half = 1 << width, 1 << width - 1
+        if (form.lo >= 0 and form.hi < size) or (form.lo >= -half and form.hi < half and not self.space.parted(form)):
+            return form
+        found = alike(self.space, form, width, -half, half - 1)
+        return found or alike(self.space, form, width, 0, size - 1) or form
+
+    def _bit(self, bit: Bit) -> Form | None:
+        """The form of a net; None where it is undefined."""
+        return None if bit == "x" else self.value([bit], False)
 
     def _three(self, cell: Cell, width: int) -> Form:
         if cell.type not in self.every:
@@ -142,8 +156,11 @@ class Walker:
             return self.value(bits[:width], None)
         return self.value(bits, signed)
 
-    def value(self, bits: Sequence[Bit], signed: bool | None) -> Form:
+    def value(self, bits: Sequence[Bit], signed: bool | None, *, whole: bool = False) -> Form:
         """The integer that bits spell, the first lowest: two's complement or not; None: any that has these bits.
+
+        Args:
+            whole: of these, the number that a word was cut from, not the smallest.
 
         Raises:
             NoRule: a bit is not known.
@@ -156,7 +173,7 @@ class Walker:
             if isinstance(bit, str):
                 if bit not in "01":
                     raise NoRule(f"a bit is {bit}", wrong=True)
-                const += (int(bit) << i) * (-1 if signed and i == count - 1 else 1)
+                const += (int(bit) << i) * (-1 if signed is not False and i == count - 1 else 1)
                 i += 1
                 continue
             place = nets.get(bit)
@@ -169,7 +186,10 @@ class Walker:
             distinct = end
             while end < count and bits[end] == bits[distinct - 1]:
                 end += 1
-            part, end = self._run(word, first, last, end - distinct, end == count, signed, distinct, end)
+            if whole and end == count == distinct and word.form is not None:
+                part = self.space.window(word.form, first, None)
+            else:
+                part, end = self._run(word, first, last, end == count, signed, distinct, end)
             parts.append((part, 1 << i))
             i = end
         if len(parts) == 1 and not const and parts[0][1] == 1:
@@ -177,22 +197,19 @@ class Walker:
         return self.space.sum(parts, const)
 
     def _run(
-        self, word: Word, first: int, last: int, repeats: int, top: bool, signed: bool | None, distinct: int, end: int
+        self, word: Word, first: int, last: int, top: bool, signed: bool | None, distinct: int, end: int
     ) -> tuple[Form, int]:
         """Bits first .. last of a word, the last repeated; and where the part ends that was taken."""
         if word.form is None:
             raise NoRule(word.trouble, word.wrong)
-        space, form, length = self.space, word.form, last - first + 1
+        space, form, length, repeats = self.space, word.form, last - first + 1, end - distinct
         whole = first == 0 and last == word.width - 1
-        if word.other is not None and whole and (repeats or (top and signed)):
-            form = word.other
-        elif word.other is not None and whole and top and signed is None and _simpler(space, word.other, form):
+        if (word.other is not None and whole and (repeats or (top and signed))) or (word.other is not None and whole and top and signed is None and _simpler(space, word.other, form)):
             form = word.other
         if not repeats:
-            if top and signed is None:
-                return space.window(form, first, None), end
-            if top and signed:
-                return self._signed(form, first, last), end
+            if top and signed is not False:
+                fits = signed is None and 0 <= form.lo >> first and form.hi >> first < 1 << length
+                return space.window(form, first, None) if fits else self._signed(form, first, last), end
             return space.window(form, first, length), end
         reaches = form.lo < 0 and last >= form.width - 1
         if not reaches and (not top or signed is False or length == 1):
@@ -206,8 +223,12 @@ class Walker:
         """Bits first .. last as two's complement."""
         space, length = self.space, last - first + 1
         lo, hi = form.lo >> first, form.hi >> first
-        if -1 << length - 1 <= lo and hi < 1 << length - 1:
+        half = 1 << length - 1
+        if -half <= lo and hi < half:
             return space.window(form, first, None)
+        fitting = alike(space, form, last + 1, -half << first, (half << first) - 1)
+        if fitting is not None:
+            return space.window(fitting, first, None)
         return space.add(space.window(form, first, length), space.window(form, last, 1), -(1 << length))
 
 
@@ -217,7 +238,7 @@ def _simpler(space: Space, a: Form, b: Form) -> bool:
     return tables == [False, True]
 
 
-Rule = Callable[[Walker, Cell, int], "Form | Word | None"]
+Rule = Callable[[Walker, Cell, int], "Form | None"]
 
 
 def _sum(sign: int) -> Rule:
@@ -241,14 +262,34 @@ def _and(walker: Walker, cell: Cell, width: int) -> Form | None:
         return None
     for mask, word in ((a, b), (b, a)):
         if all(bit == mask[0] for bit in mask):
-            condition = walker.value(mask[:1], False)
-            return choose(walker.space, condition, walker.value(word, None), walker.space.constant(0))
+            return _chosen(walker, mask[:1], word, ["0"] * width)
     return None
 
 
+def _chosen(walker: Walker, condition: list[Bit], a: list[Bit], b: list[Bit]) -> Form:
+    """`a` where the condition is 1, else `b`, as words.
+
+    The words may be cut shorter than the numbers that are compared: what is cut off is not there where it matters, so
+    the whole numbers are tried first.
+    """
+    chooses = walker.value(condition, False)
+    for one in _readings(walker, a):
+        for other in _readings(walker, b):
+            found = extreme(walker.space, chooses, one, other)
+            if found is not None:
+                return found
+    return choose(walker.space, chooses, walker.value(a, None), walker.value(b, None))
+
+
+def _readings(walker: Walker, word: list[Bit]) -> list[Form]:
+    """Integers that a word may have been cut from; a constant without and with a sign."""
+    if all(isinstance(bit, str) for bit in word):
+        return [walker.value(word, False), walker.value(word, True)]
+    return [walker.value(word, None, whole=True)]
+
+
 def _mux(walker: Walker, cell: Cell, width: int) -> Form:
-    condition = walker.value(cell.pins["S"], False)
-    return choose(walker.space, condition, walker.value(cell.pins["B"], None), walker.value(cell.pins["A"], None))
+    return _chosen(walker, cell.pins["S"], cell.pins["B"], cell.pins["A"])
 
 
 def _less(swap: bool, equal: bool) -> Rule:
@@ -275,6 +316,9 @@ def _negation(walker: Walker, cell: Cell, width: int) -> Form:
 def _wire(walker: Walker, cell: Cell, width: int) -> Form:
     return walker.operand(cell, "A", width)
 
+
+READ = {"A", "B", "S", "ADDR", "a", "b", "c"}
+"""Pins that take part in what a cell makes."""
 
 RULES: dict[str, Rule] = {
     "$add": _sum(1),

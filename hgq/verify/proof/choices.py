@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from math import gcd
 
-from hgq.verify.proof.forms import Form, Space, content
+from hgq.verify.proof.atoms import Form, content
+from hgq.verify.proof.forms import Space
+from hgq.verify.proof.windows import split
 
 
 def negative(space: Space, form: Form) -> Form:
@@ -17,6 +19,10 @@ def negative(space: Space, form: Form) -> Form:
     by = content(form)
     if by > 1:
         return negative(space, _divided(space, form, by))
+    # 2**k * g + h < 0  is  g < 0  for h in 0 .. 2**k - 1
+    parts = split(space, form, form.width)
+    if parts is not None:
+        return negative(space, parts[0])
     atom = next(iter(form.terms))
     one = space.atoms[atom]
     if form.only == 1:
@@ -30,6 +36,7 @@ def negative(space: Space, form: Form) -> Form:
             found = _top_bit(space, Form(0, {atom: 1}, one.lo, one.hi), -form.const)
             if found is not None:
                 return found
+    form = _from_low_bits(space, form)
     shifted = [
         (a, c)
         for a, c in form.terms.items()
@@ -44,6 +51,26 @@ def negative(space: Space, form: Form) -> Form:
         moved = space.add(space.forms[base], space.scale(rest, 1, 1), -(1 << k))
         return space.scale(_plain(space, moved), -1, 1)
     return _plain(space, form)
+
+
+def _from_low_bits(space: Space, form: Form) -> Form:
+    """The form with low bits of a number as that number less its higher bits, where these are there too."""
+    for atom, c in form.terms.items():
+        one = space.atoms[atom]
+        if one.kind == "window" and one.args[1] == 0 and one.args[2] is not None:
+            base = space.forms[one.args[0]]
+            above = space.window(base, one.args[2], None)
+            if above.only == 1 and next(iter(above.terms)) in form.terms:
+                parts = [(base, c), (above, -c << one.args[2]), (Form(0, {atom: 1}, one.lo, one.hi), -c)]
+                terms = dict(form.terms)
+                const = form.const
+                for part, by in parts:
+                    const += part.const * by
+                    for other, d in part.terms.items():
+                        terms[other] = terms.get(other, 0) + d * by
+                # Not joined again.
+                return Form(const, {other: d for other, d in terms.items() if d}, form.lo, form.hi)
+    return form
 
 
 def _plain(space: Space, form: Form) -> Form:
@@ -144,8 +171,8 @@ def smallest(space: Space, forms: list[Form]) -> Form:
     return space.scale(largest(space, [space.scale(form, -1) for form in forms]), -1)
 
 
-def choose(space: Space, condition: Form, a: Form, b: Form) -> Form:
-    """`a` where `condition` is 1, `b` where it is 0."""
+def extreme(space: Space, condition: Form, a: Form, b: Form) -> Form | None:
+    """`choose`, where the condition compares the two: the larger or the smaller of them."""
     if not condition.terms:
         return a if condition.const else b
     if a == b:
@@ -155,8 +182,15 @@ def choose(space: Space, condition: Form, a: Form, b: Form) -> Form:
     if condition in (less, not_more):  # a where b is less
         return largest(space, [a, b])
     opposite = space.scale(condition, -1, 1)
-    if opposite in (less, not_more):
-        return smallest(space, [a, b])
+    return smallest(space, [a, b]) if opposite in (less, not_more) else None
+
+
+def choose(space: Space, condition: Form, a: Form, b: Form) -> Form:
+    """`a` where `condition` is 1, `b` where it is 0."""
+    found = extreme(space, condition, a, b)
+    if found is not None:
+        return found
+    opposite = space.scale(condition, -1, 1)
     if not a.terms and not a.const:
         return space.times(opposite, b)
     if not b.terms and not b.const:

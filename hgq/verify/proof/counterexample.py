@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hgq.fixed import as_objects
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.forms import Space
 
 TRIES = 300
 SEED = 20261122

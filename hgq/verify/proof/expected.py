@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hgq.fixed import Overflow, Rounding
+from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.choices import clamp, largest, limit, smallest
 from hgq.verify.proof.cones import Cones
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.tables import MOST_BITS
 
 

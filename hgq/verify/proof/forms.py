@@ -7,64 +7,10 @@ a rule that is missing makes equal integers look different, never the other way 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import gcd
-from typing import Any
+from collections.abc import Iterable
 
-
-class Form:
-    """``const + sum(coefficient * atom)``, and bounds that it never leaves. Belongs to one `Space`; never changed."""
-
-    __slots__ = ("const", "hi", "lo", "terms")
-
-    def __init__(self, const: int, terms: dict[int, int], lo: int, hi: int):
-        self.const, self.terms, self.lo, self.hi = const, terms, lo, hi
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Form) and self.const == other.const and self.terms == other.terms
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def single(self) -> int | None:
-        """The atom, if the form is nothing else."""
-        return next(iter(self.terms)) if not self.const and self.only == 1 else None
-
-    @property
-    def only(self) -> int:
-        """The coefficient of the one atom, 0 if there are several or none."""
-        return next(iter(self.terms.values())) if len(self.terms) == 1 else 0
-
-    @property
-    def width(self) -> int:
-        """Bits of two's complement that hold it, without a sign where it is never negative."""
-        return max(self.hi.bit_length(), (~self.lo).bit_length()) + 1 if self.lo < 0 else self.hi.bit_length()
-
-
-@dataclass(frozen=True, slots=True)
-class Atom:
-    """An integer in ``lo..hi``. Arguments that are forms are given by their number in the space.
-
-    leaf: (number); an input.
-    window: (form, a, n); bits ``a .. a + n - 1`` as a positive number; n None: all from bit a, sign included.
-    negative: (form,); 1 where the form is below 0, else 0.
-    limit: (form, m); ``min(max(form, 0), m)``; m None: no upper limit.
-    largest: (form, form, ...).
-    product: (atom, atom, ...), in ascending order.
-    table: (atoms of two values each, entries); the entry that they spell, the first lowest; see tables.py.
-    choice: (form, form, form); the second where the first is 1, the third where it is 0.
-    """
-
-    kind: str
-    args: tuple[Any, ...]
-    lo: int
-    hi: int
-
-
-def zeros(value: int) -> int:
-    """Zero bits at the end of an integer that is not 0."""
-    return (value & -value).bit_length() - 1
+from hgq.verify.proof.atoms import Atom, Form
+from hgq.verify.proof.identity import Identity
 
 
 class Space:
@@ -75,6 +21,7 @@ class Space:
         self.forms: list[Form] = []
         self._atom_of: dict[tuple, int] = {}
         self._form_of: dict[tuple, int] = {}
+        self._identity = Identity(self.atoms, self.forms)
         self._fragments: set[int] = set()  # atoms that may join with others: windows, products, tables, signs
 
     def atom(self, kind: str, args: tuple, lo: int, hi: int) -> Form:
@@ -97,17 +44,21 @@ class Space:
         return Form(value, {}, value, value)
 
     def number(self, form: Form) -> int:
-        """The number of a form, the same for equal ones."""
-        key = (form.const, *sorted(form.terms.items()))
-        found = self._form_of.get(key)
+        """The number of a form, the same for those that are the same integer."""
+        plain = (form.const, *sorted(form.terms.items()))
+        found = self._form_of.get(plain)
         if found is None:
-            found = self._form_of[key] = len(self.forms)
-            self.forms.append(form)
+            key = self._identity.of(form)
+            found = self._form_of.get(key)
+            if found is None:
+                found = self._form_of[key] = len(self.forms)
+                self.forms.append(form)
+            self._form_of[plain] = found
         return found
 
-    def known(self, form: Form) -> int | None:
-        """The number of a form, if it has one."""
-        return self._form_of.get((form.const, *sorted(form.terms.items())))
+    def same(self, a: Form, b: Form) -> bool:
+        """Whether two forms are the same integer by the rules; if not, they may still be."""
+        return a == b or self._identity.of(self.add(a, b, -1)) == (0, ())
 
     def form(self, const: int, terms: dict[int, int]) -> Form:
         """The normal form of a sum; takes `terms` over, which hold no coefficient 0."""
@@ -200,6 +151,7 @@ class Space:
         for _ in range(8):
             before = const, terms
             const, terms = self._join_windows(const, terms)
+            const, terms = self._join_neighbours(const, terms)
             const, terms = self._join_products(const, terms)
             const, terms = self._join_tables(const, terms)
             if (const, terms) == before:
@@ -217,12 +169,12 @@ class Space:
             whole = base.single
             present = list(members)
             sign: Form | None = None
-            if whole is not None:
-                present += [whole] if whole in terms else []
-            elif base.lo < 0:
-                sign = self.negative(base)
-                if len(sign.terms) == 1 and next(iter(sign.terms)) in terms and sign.only in (1, -1):
-                    present.append(next(iter(sign.terms)))
+            if whole is not None and whole in terms:
+                present.append(whole)
+            if whole is None or self.atoms[whole].kind == "limit":  # its highest bit may go by another name
+                sign = self.scale(self.window(base, base.width - 1, None), -1 if base.lo < 0 else 1)
+                if abs(sign.only) == 1 and next(iter(sign.terms)) in terms:
+                    present += [] if next(iter(sign.terms)) in present else [next(iter(sign.terms))]
                 else:
                     sign = None
             if len(present) > 1:
@@ -230,6 +182,22 @@ class Space:
                 if made is not None:
                     rest = {atom: c for atom, c in terms.items() if atom not in present}
                     const, terms = self._plain_sum(const, rest, made)
+        return const, terms
+
+    def _join_neighbours(self, const: int, terms: dict[int, int]) -> tuple[int, dict[int, int]]:
+        """Low bits of one form and higher bits of another that only looks different: each was made as short as it can."""
+        windows = [(atom, c) for atom, c in terms.items() if self.atoms[atom].kind == "window"]
+        composite = [(atom, c) for atom, c in windows if self.forms[self.atoms[atom].args[0]].single is None]
+        for high, d in composite:
+            number, a, m = self.atoms[high].args
+            for low, c in windows:
+                n = self.atoms[low].args[2]
+                if n is not None and low != high and d == c << n and a >= n:
+                    base = self.forms[number]
+                    if self.window(base, a - n, n).single == low:
+                        rest = {atom: e for atom, e in terms.items() if atom not in (low, high)}
+                        whole = self.window(base, a - n, None if m is None else n + m)
+                        return self._plain_sum(const, rest, [(whole, c)])
         return const, terms
 
     def _plain_sum(self, const: int, terms: dict[int, int], parts: list[tuple[Form, int]]) -> tuple[int, dict[int, int]]:
@@ -337,6 +305,13 @@ class Space:
                 const, terms = self._plain_sum(const, rest, [(self.table(bits, entries), 1)])
         return const, terms
 
+    def parted(self, form: Form) -> bool:
+        """Whether the form holds bits of a number apart from other bits of it."""
+        if self._fragments.isdisjoint(form.terms):
+            return False
+        bases = [self.atoms[atom].args[0] for atom in form.terms if self.atoms[atom].kind == "window"]
+        return len(set(bases)) < len(bases)
+
     # The rules for what is not linear stand in files of their own.
 
     def window(self, form: Form, a: int, n: int | None) -> Form:
@@ -362,13 +337,3 @@ class Space:
         from hgq.verify.proof.tables import table
 
         return table(self, bits, entries)
-
-
-def content(form: Form) -> int:
-    """The largest number that divides all coefficients; 0 for a constant."""
-    return gcd(*form.terms.values())
-
-
-def lowest_zeros(terms: Mapping[int, int]) -> int:
-    """Zero bits that all coefficients end in."""
-    return min(zeros(c) for c in terms.values())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones
 from hgq.verify.proof.counterexample import counterexample
 from hgq.verify.proof.expected import Expected
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.netlist import Bit, Netlist
 
 Feed = tuple[tuple[str, tuple], ...]
@@ -80,7 +81,7 @@ class Template:
             found = self._walker.value(bits, signed)
         except NoRule as reason:
             return Finding(str(reason), reason.wrong, expected=expected, bounds=bounds)
-        if found == expected:
+        if self.space.same(found, expected):
             return Finding(found=found, expected=expected, bounds=bounds)
         leaves = counterexample(self.space, found, expected)
         if leaves is None:

@@ -6,34 +6,39 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.netlist import Bit, Cell
-from hgq.verify.proof.tables import MOST_BITS
+from hgq.verify.proof.tables import MOST_BITS, reachable
 
 WIDEST = 60
 """Bits of a word that are tried as one integer of 64 bits."""
 
 
 def by_trial(
-    space: Space, cell: Cell, bit: Callable[[Bit], Form], memories: Mapping[str, list[Cell]]
+    space: Space, cell: Cell, bit: Callable[[Bit], Form | None], memories: Mapping[str, list[Cell]]
 ) -> tuple[Form, Form] | None:
     """What a cell makes, as a number without and with a sign; None if it depends on too many bits or has no rule.
 
     Args:
-        bit: the form of a net, 0 or 1.
+        bit: the form of a net, 0 or 1; None where it is undefined.
     """
     kind = cell.type
     if kind not in TRIED and not kind.startswith("$memrd"):
         return None
     pins = [pin for pin in ("A", "B", "S", "ADDR") if pin in cell.pins]
-    forms = {pin: [bit(net) for net in cell.pins[pin]] for pin in pins}
+    known = {pin: [bit(net) for net in cell.pins[pin]] for pin in pins}
+    undefined = {pin for pin, column in known.items() if any(form is None for form in column)}
+    if undefined - ({"A"} if kind == "$pmux" else set()):
+        return None
+    forms = {pin: [form or space.constant(0) for form in column] for pin, column in known.items()}
     atoms: set[int] = set()
     for column in forms.values():
         for form in column:
             if not _bits_of(space, form, atoms) or len(atoms) > MOST_BITS:
                 return None
     bits = sorted(atoms)
-    patterns = np.arange(1 << len(bits))
+    patterns = np.flatnonzero(reachable(space, bits))
     values = {
         atom: (patterns >> i & 1) * (-1 if space.atoms[atom].lo < 0 else 1) for i, atom in enumerate(bits)
     }
@@ -43,13 +48,22 @@ def by_trial(
     else:
         if any(len(column) > WIDEST for pin, column in tried.items() if (kind, pin) != ("$pmux", "B")):
             return None
+        if undefined and (np.sum(tried["S"], axis=0) == 0).any():
+            return None  # $pmux without a default, and no case for some pattern
         result = TRIED[kind](cell, tried)
     width = sum(len(cell.pins[pin]) for pin in cell.outputs)
     if result is None or width > WIDEST:
         return None
     plain = result % (1 << width)
     signed = np.where(plain >> width - 1 == 1, plain - (1 << width), plain)
-    return space.table(tuple(bits), plain.tolist()), space.table(tuple(bits), signed.tolist())
+    return _table(space, bits, patterns, plain), _table(space, bits, patterns, signed)
+
+
+def _table(space: Space, bits: list[int], patterns: np.ndarray, values: np.ndarray) -> Form:
+    entries: list[int | None] = [None] * (1 << len(bits))
+    for pattern, value in zip(patterns.tolist(), values.tolist(), strict=True):
+        entries[pattern] = value
+    return space.table(tuple(bits), entries)
 
 
 def _bits_of(space: Space, form: Form, found: set[int]) -> bool:

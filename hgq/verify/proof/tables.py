@@ -8,7 +8,8 @@ from math import gcd
 
 import numpy as np
 
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.forms import Space
 
 MOST_BITS = 14
 """A table of more bits has no rule."""
@@ -47,12 +48,20 @@ def table(space: Space, bits: Sequence[int], entries: Sequence[int | None]) -> F
         return space.constant(lo)
     groups = _groups(space, bits)
     found = _linear(space, bits, values, reached, groups) or _square(space, values, reached, groups)
-    if found is not None:
-        return found
+    if found is not None:  # the bounds of a sum of products would be wider than the table's own
+        return Form(found.const, found.terms, max(found.lo, lo), min(found.hi, hi))
     by = gcd(*(int(e) - lo for e in values[reached].tolist()))
     kept = [(int(e) - lo) // by if there else None for e, there in zip(
         values.ravel(order="F").tolist(), reached.ravel(order="F").tolist(), strict=True)]  # fmt: skip
     return space.scale(space.atom("table", (tuple(bits), tuple(kept)), 0, (hi - lo) // by), by, lo)
+
+
+def reachable(space: Space, bits: Sequence[int]) -> np.ndarray:
+    """Which patterns of the bits there can be, the first bit lowest."""
+    reached = np.ones((2,) * len(bits), bool)
+    for group in _groups(space, bits):
+        reached = reached & _spread(group.reached, group.axes, len(bits))
+    return reached.ravel(order="F")
 
 
 def _spread(values: np.ndarray, axes: list[int], whole: int) -> np.ndarray:

@@ -9,11 +9,12 @@ import numpy as np
 from hgq.errors import VerificationError
 from hgq.ir.graph import Graph
 from hgq.names import layer_of_step
+from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones, Element, Stop
 from hgq.verify.proof.counterexample import evaluate, text
 from hgq.verify.proof.expected import Expected
-from hgq.verify.proof.forms import Form, Space
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.layout import Layout
 from hgq.verify.proof.modules import Finding, Template
 from hgq.verify.proof.netlist import Bit, Cell, Netlist
@@ -321,7 +322,7 @@ class Top:
                     continue
                 if expected is None:
                     port_layer.not_proven("its source is not proven")
-                elif found != expected:
+                elif not self.space.same(found, expected):
                     raise VerificationError(
                         f"proof: output '{port.name}', element {i}: expected {self._text(expected)}, found "
                         f"{self._text(found)}"
@@ -396,12 +397,15 @@ class Top:
             found = by_module.setdefault(template.netlist.name, set())
             found.update(template.netlist.behind(template.proven))
         for name in {cell.type for cell in self.netlist.cells} & set(self.netlists):
-            self.result.cells += len(self.netlists[name].cells)
+            module = self.netlists[name]
+            self.result.cells += len(module.behind(bit for bits in module.outputs.values() for bit in bits))
             self.result.covered += len(by_module.get(name, ()))
-        own = [n for n, cell in enumerate(self.netlist.cells) if cell.type not in self.netlists]
+        valid = self.netlist.outputs.get("out_valid", [])
+        every = self.netlist.behind([*self.netlist.outputs.get("out_data", []), *valid])
+        own = {n for n in every if self.netlist.cells[n].type not in self.netlists}
         self.result.cells += len(own)
-        valid = self.netlist.outputs.get("out_valid", []) if self.result.latency is not None else []
-        self.result.covered += len(set(own) & set(self.netlist.behind([*proven, *valid])))
+        shown = self.netlist.behind([*proven, *(valid if self.result.latency is not None else [])])
+        self.result.covered += len(own.intersection(shown))
 
 
 def _two_values(space: Space, form: Form) -> tuple[int, int] | None:

@@ -6,7 +6,8 @@ integers that holds within the bounds of the form, so that both sides of a compa
 
 from __future__ import annotations
 
-from hgq.verify.proof.forms import Form, Space, lowest_zeros, zeros
+from hgq.verify.proof.atoms import Form, lowest_zeros, zeros
+from hgq.verify.proof.forms import Space
 
 
 def window(space: Space, form: Form, a: int, n: int | None) -> Form:
@@ -23,6 +24,10 @@ def _floor(space: Space, form: Form, a: int) -> Form:
     """``form >> a``."""
     if a == 0 or not form.terms:
         return space.constant(form.const >> a) if not form.terms else form
+    if form.hi >> a == (form.lo >> a) + 1 and (form.single is None or space.atoms[form.single].kind == "limit"):
+        # One of two: whether it reaches the larger.
+        larger = form.hi >> a
+        return space.scale(space.negative(space.scale(form, 1, -larger << a)), -1, larger)
     # floor((2**a * g + h) / 2**a) = g + floor(h / 2**a)
     whole, rest = space.constant(0), form
     coarse = {atom: c >> a for atom, c in form.terms.items() if not c % (1 << a)}
@@ -38,9 +43,9 @@ def _fraction(space: Space, form: Form, a: int) -> Form:
     if not form.terms or form.lo >> a == form.hi >> a:
         return space.constant(form.lo >> a)
     # What lies below all other bits and never reaches them goes: floor((4 x + y) / 8) = floor(x / 2) for y in 0..3.
-    split = _split(space, form, a)
-    if split is not None:
-        high, _, k = split
+    parts = split(space, form, a)
+    if parts is not None:
+        high, _, k = parts
         return _floor(space, high, a - k)
     lifted = _lifted(space, form)
     if lifted is not None:
@@ -57,20 +62,36 @@ def _fraction(space: Space, form: Form, a: int) -> Form:
         if atom.kind == "table":
             return _table_window(space, form, a, None)
     lo, hi = form.lo >> a, form.hi >> a
-    if form.single is None and (lo, hi) == (-1, 0):
-        return space.scale(space.negative(form), -1)
+    if hi == lo + 1 and (form.single is None or atom.kind == "limit"):
+        return space.scale(space.negative(space.scale(form, 1, -hi << a)), -1, hi)
     lo, hi = _even_rounding(space, form, a) or (lo, hi)
     return space.atom("window", (space.number(form), a, None), lo, hi)
 
 
 def _cut(space: Space, form: Form, a: int, n: int) -> Form:
     """``(form >> a) % 2**n`` where bits are cut off at the top."""
+    width = form.width
+    if form.lo < 0 and n == 1 and a >= width - 1:
+        return space.scale(_floor(space, form, width - 1), -1)  # the sign
+    if a + n > width:
+        # Above the sign bit there is nothing but the sign: the number itself, with its negative ones lifted by 2**n.
+        lifted_sign = space.scale(window(space, form, width - 1, None), -(1 << n))
+        return space.add(_floor(space, form, a), lifted_sign)
     size = 1 << a + n
-    terms = {atom: c for atom, c in form.terms.items() if c % size}
-    if len(terms) < len(form.terms) or not 0 <= form.const < size:
+    half = size >> 1
+    terms = {atom: (c + half - 1) % size - half + 1 for atom, c in form.terms.items() if c % size}
+    if terms != form.terms or not 0 <= form.const < size:
         return window(space, space.form(form.const % size, terms), a, n)
     if not terms:
         return space.constant(form.const >> a)
+    fitting = alike(space, form, a + n, 0, size - 1)
+    if fitting is not None:
+        return _floor(space, fitting, a)
+    top = size >> 1
+    if form.const >= top:  # adding to the top bit turns it over
+        rest = space.scale(form, 1, -top)
+        turned = space.scale(window(space, rest, a + n - 1, 1), -1, 1)
+        return space.add(window(space, rest, a, n - 1), turned, 1 << n - 1) if n > 1 else turned
     low = lowest_zeros(terms)
     if low:
         # Bits below `low` are those of the constant.
@@ -79,20 +100,13 @@ def _cut(space: Space, form: Form, a: int, n: int) -> Form:
             return window(space, rest, a - low, n)
         known = (form.const >> a) % (1 << low - a)
         return space.scale(window(space, rest, 0, n - (low - a)), 1 << low - a, known)
-    split = _split(space, form, a + n - 1)
-    if split is not None:
-        high, below, k = split
+    parts = split(space, form, a + n - 1)
+    if parts is not None:
+        high, below, k = parts
         if k <= a:
             return window(space, high, a - k, n)
         upper = window(space, high, 0, a + n - k)
         return space.add(window(space, below, a, k - a), upper, 1 << k - a)
-    width = form.width
-    if n == 1 and a == width - 1:
-        return space.scale(_floor(space, form, a), -1)  # the sign
-    if a + n > width:
-        # Above the sign bit there is nothing but the sign: the number itself, with its negative ones lifted by 2**n.
-        lifted_sign = space.scale(window(space, form, width - 1, None), -(1 << n))
-        return space.add(_floor(space, form, a), lifted_sign)
     for atom, c in terms.items():
         one = space.atoms[atom]
         if one.kind == "window" and one.args[1] == 0 and one.args[2] is not None:
@@ -116,7 +130,42 @@ def _cut(space: Space, form: Form, a: int, n: int) -> Form:
     return space.atom("window", (space.number(form), a, n), 0, (1 << n) - 1)
 
 
-def _split(space: Space, form: Form, most: int) -> tuple[Form, Form, int] | None:
+def alike(space: Space, form: Form, bits: int, lo: int, hi: int) -> Form | None:
+    """A form that is equal modulo ``2**bits`` and stays in ``lo..hi``, which is at most that large; None: none found."""
+    size, half = 1 << bits, 1 << bits - 1
+    terms = {atom: (c + half - 1) % size - half + 1 for atom, c in form.terms.items()}  # in -half + 1 .. half
+    terms = {atom: c for atom, c in terms.items() if c}
+    choices = [_regrouped(space, terms, size), terms]
+    if half in terms.values():  # as good as -half
+        choices.append({atom: -c if c == half else c for atom, c in terms.items()})
+    if lo >= 0:
+        choices.append({atom: c % size for atom, c in terms.items()})
+    for choice in choices:
+        reduced = space.form(form.const, dict(choice))
+        up = -(-(lo - reduced.lo) // size) * size
+        if reduced.lo + up >= lo and reduced.hi + up <= hi:
+            return space.scale(reduced, 1, up)
+    return None
+
+
+def _regrouped(space: Space, terms: dict[int, int], size: int) -> dict[int, int]:
+    """Coefficients of top bits such that they join with the bits below, where that is the same modulo `size`."""
+    found = dict(terms)
+    lower = {}
+    for atom, c in terms.items():
+        one = space.atoms[atom]
+        if one.kind == "window" and one.args[2] is not None:
+            lower[one.args[0], one.args[1] + one.args[2]] = c << one.args[2]
+    for atom, c in terms.items():
+        one = space.atoms[atom]
+        if one.kind == "window" and one.args[2] == 1:
+            wished = lower.get((one.args[0], one.args[1]))
+            if wished is not None and not (wished - c) % size:
+                found[atom] = wished
+    return found
+
+
+def split(space: Space, form: Form, most: int) -> tuple[Form, Form, int] | None:
     """(g, h, k) for form = ``2**k * g + h`` with h in ``0 .. 2**k - 1`` and the least k of 1 .. `most`, if there is one."""
     levels = sorted({zeros(c) for c in form.terms.values()})
     lo = hi = 0
