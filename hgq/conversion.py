@@ -46,6 +46,7 @@ def convert(
     weights: str | Path | None = None,
     drop_softmax: bool = False,
     types: str | Path | dict[str, dict[str, str]] | None = None,
+    proof: bool = True,
     progress: Progress = lambda step: None,
 ) -> Project:
     """Makes an hls4ml project and Verilog of a model, and verifies that every engine computes the same integers.
@@ -78,6 +79,8 @@ def convert(
         objective: what is made small: "lut", or "adders" (their number, whatever their width).
         corners: number of corner vectors; by default 100,000, fewer for very wide inputs.
         weights, drop_softmax, types: for files of other libraries; see `hgq.load`.
+        proof: whether the text of the Verilog is proven to compute the integer model for all inputs; False is said in
+            the report. Without verification there is no proof either.
         progress: told each step as it begins.
 
     Raises:
@@ -130,8 +133,9 @@ def convert(
             certificate = project.report["certificate"]
             engine = keras_engine(copy, graph, raw=raw, float64=not certificate["exact32"])
             try:
+                engines = tuple(name for name in ENGINES if proof or name != "proof")
                 project.report["verification"] = project.verify(
-                    encoded, ENGINES, corners=corners, keras_engine=engine, progress=progress
+                    encoded, engines, corners=corners, keras_engine=engine, progress=progress
                 )
             except VerificationError as different:
                 failed = target.with_name(f"{target.name}.failed")

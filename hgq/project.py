@@ -28,9 +28,10 @@ from hgq.sim.verilator import RtlDesign, simulate
 from hgq.sim.yosys import Mapped, synthesise
 from hgq.verify import Difference, Engine, corner_vectors, verify_engines
 from hgq.verify.localise import localise_rtl
+from hgq.verify.proof import Layout, ProofResult, prove
 from hgq.verify.run import Tensors
 
-ENGINES = ("csim", "verilator", "cocotb", "keras")
+ENGINES = ("proof", "csim", "verilator", "cocotb", "keras")
 PROTOCOL_VECTORS = 2000
 """How many vectors the clock-by-clock test takes: it is slow and looks at timing, not at values."""
 MAPPED_VECTORS = 4096
@@ -56,6 +57,7 @@ class Project:
         self.latency: int = ports["latency"]
         self.inputs = [Port.from_json(port) for port in ports["inputs"]]
         self.outputs = [Port.from_json(port) for port in ports["outputs"]]
+        self._ports = ports
 
     @classmethod
     def load(cls, folder: str | Path) -> Project:
@@ -101,14 +103,21 @@ class Project:
         return corner_vectors({port.name: port.types for port in self.inputs}, count)
 
     def simulate(
-        self, data: Any = None, engine: str = "all", *, corners: int | None = None, progress: Progress = lambda _: None
+        self,
+        data: Any = None,
+        engine: str = "all",
+        *,
+        corners: int | None = None,
+        proof: bool = True,
+        progress: Progress = lambda _: None,
     ) -> dict[str, Any]:
         """Runs what lies in the folder now against the integer model, and returns what was compared.
 
         Args:
             data: real numbers for the input ports; without them the vectors of the conversion (tb/vectors.npz).
-            engine: "csim", "verilator", "cocotb", "keras" or "all".
+            engine: "proof" (needs no data), "csim", "verilator", "cocotb", "keras" or "all".
             corners: how many corner vectors come on top; by default 100,000, fewer for very wide inputs.
+            proof: whether "all" begins with the proof that the Verilog computes the integer model for all inputs.
 
         Raises:
             VerificationError: at the first difference.
@@ -116,7 +125,9 @@ class Project:
         """
         if engine not in (*ENGINES, "all"):
             raise ValueError(f"engine={engine!r}; choose one of {', '.join(ENGINES)}, all")
-        chosen = ENGINES if engine == "all" else (engine,)
+        chosen = tuple(e for e in ENGINES if proof or e != "proof") if engine == "all" else (engine,)
+        if chosen == ("proof",):
+            return self.verify(None, chosen, progress=progress)
         encoded = self.encode(data) if data is not None else self._stored()
         return self.verify(self._named(encoded), chosen, corners=corners, progress=progress)
 
@@ -134,6 +145,9 @@ class Project:
         Args:
             keras_engine: runs the Keras model; by default the one in model.keras.
         """
+        proven = self.prove(progress=progress).to_json() if "proof" in engines else None
+        if set(engines) <= {"proof"}:
+            return {"data": 0, "corners": 0, "engines": {}, "proof": proven}
         if corners is None:
             elements = max(sum(port.types.size for port in self.inputs), 1)
             corners = min(CORNERS, CORNER_ELEMENTS // elements)
@@ -155,7 +169,18 @@ class Project:
         if "cocotb" in engines:
             progress("Verilog under cocotb, clock by clock")
             verdict["Verilog (cocotb protocol)"] = self._protocol({k: x[:PROTOCOL_VECTORS] for k, x in vectors.items()})
-        return {"data": samples, "corners": len(next(iter(extra.values()))), "engines": verdict}
+        return {"data": samples, "corners": len(next(iter(extra.values()))), "engines": verdict, "proof": proven}
+
+    def prove(self, *, progress: Progress = lambda _: None) -> ProofResult:
+        """Proves from the text of the Verilog in the folder that it computes the integer model, for all inputs.
+
+        Raises:
+            VerificationError: it computes something else; names layer, output, expected and found.
+            ToolError: Yosys is missing or refuses the text.
+            ValueError: the project was made by a version that did not say which wire carries what.
+        """
+        sources = {str(path.relative_to(self.path)): path.read_text(encoding="utf-8") for path in self._sources()}
+        return prove(self.graph, sources, Layout.from_json(self._ports), progress=progress)
 
     def resources(
         self,

@@ -33,6 +33,7 @@ from hgq.report.timing import predictions
 from hgq.sim.hls4ml_types import check_types
 from hgq.sim.toolchain import ABSENT, versions
 from hgq.verify import float32_certificate
+from hgq.verify.proof import Layout
 
 STORED_VECTORS = 20_000
 """How many vectors the project's own test bench carries at most."""
@@ -67,6 +68,7 @@ def write_project(graph: Graph, name: str, options: dict[str, Any], folder: Path
         "out_width": bus_width(outputs),
         "inputs": _ports_json(inputs),
         "outputs": _ports_json(outputs),
+        "wires": Layout.of(design, inputs, outputs).wires_json(),
     }
     files["ports.json"] = json.dumps(ports, indent=1) + "\n"
     for path, text in files.items():

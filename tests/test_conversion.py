@@ -377,5 +377,5 @@ def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: P
 
 
 def test_an_unknown_engine_is_named(folder: Path) -> None:
-    with pytest.raises(ValueError, match="engine='vcs'; choose one of csim, verilator, cocotb, keras, all"):
+    with pytest.raises(ValueError, match="engine='vcs'; choose one of proof, csim, verilator, cocotb, keras, all"):
         Project.load(folder).simulate(X, engine="vcs")

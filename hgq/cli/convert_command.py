@@ -95,6 +95,10 @@ def convert(
         str | None, typer.Option(metavar="s8f6|FILE.json", help="types for a plain Keras model, which has none")
     ] = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="skip all comparisons; the report says so")] = False,
+    no_proof: Annotated[
+        bool,
+        typer.Option("--no-proof", help="skip the proof for all inputs; the report says so"),
+    ] = False,
 ) -> None:
     """Converts a Keras model to an hls4ml project and Verilog, and verifies that both equal it bit for bit.
 
@@ -132,6 +136,7 @@ def convert(
                 weights=weights,
                 drop_softmax=drop_softmax,
                 types=types,
+                proof=not no_proof,
                 progress=step,
             )
         typer.echo(project.summary())

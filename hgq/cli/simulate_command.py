@@ -17,6 +17,7 @@ from hgq.cli.quiet import start_keras
 class Engine(StrEnum):
     """What is compared with the golden model."""
 
+    PROOF = "proof"
     CSIM = "csim"
     VERILATOR = "verilator"
     COCOTB = "cocotb"
@@ -34,8 +35,11 @@ def simulate(
         str | None, typer.Option(metavar="FILE.npy", help="samples to run; without it, the project's own vectors")
     ] = None,
     engine: Annotated[Engine, typer.Option(help="which engine to compare with the golden model")] = Engine.ALL,
+    no_proof: Annotated[
+        bool, typer.Option("--no-proof", help="with all engines: leave out the proof for all inputs")
+    ] = False,
 ) -> None:
-    """Simulates a converted project and compares it with its golden model, bit for bit.
+    """Proves and simulates a converted project: whether it equals its golden model, bit for bit.
 
     Exit codes: 0 equal; 1 a difference; 2 usage, data or tool; 3 a bug in hgq.
     """
@@ -49,11 +53,11 @@ def simulate(
                 start_keras()
             step("open the project")
             import hgq
-            from hgq.report.text import verified
+            from hgq.report.text import evidence
 
             project = hgq.Project.load(folder)
-            report = project.simulate(array, engine=engine.value, progress=step)
-        typer.echo(verified(report))
+            report = project.simulate(array, engine=engine.value, proof=not no_proof, progress=step)
+        typer.echo("\n".join(evidence(report)))
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def facts(report: dict[str, Any]) -> list[str]:
     )
     if calibration.get("note"):
         lines.append(calibration["note"])
-    lines.append(verified(report["verification"]))
+    lines += evidence(report["verification"])
     for wrap in report["wraps"]:
         lines.append(
             f"note: {wrap['count']:,} of {wrap['samples']:,} verification samples left the range at {wrap['layer']} "
@@ -90,6 +90,37 @@ def _target(options: dict[str, Any]) -> str:
     if target_of(options["part"]).carry:
         return "Verilog for any FPGA, as no part was named; for most Xilinx parts it takes fewer LUTs when named"
     return f"Verilog for any FPGA: nothing special is known about the part {options['part']}"
+
+
+def evidence(verification: dict[str, Any]) -> list[str]:
+    """What was proven and what was compared, a sentence or two; what `Project.simulate` returns is a verification."""
+    if not verification.get("engines") and not verification.get("proof"):
+        return [verified(verification)]
+    compared = [verified(verification)] if verification.get("engines") else []
+    return proof_facts(verification.get("proof")) + compared
+
+
+def proof_facts(proof: dict[str, Any] | None) -> list[str]:
+    """What was proven, as a sentence, and one for each layer of which not all was."""
+    if proof is None:
+        return ["NOT PROVEN for all inputs: the proof was left out"]
+    layers = [layer for layer in proof["layers"] if layer["outputs"]]
+    clocks = "and the latency " if proof["latency"] is not None else ""
+    lines = [
+        f"proof: {proof['proven']:,} of {proof['outputs']:,} outputs of {len(layers)} layers {clocks}proven from the "
+        f"text of the Verilog, for all inputs ({proof['covered']:,} of {proof['cells']:,} cells, "
+        f"{proof['seconds']:.1f} s)"
+    ]
+    if proof["latency"] is None:
+        lines.append("latency: not proven, simulated only")
+    for layer in layers:
+        if layer["proven"] < layer["outputs"]:
+            reasons = "; ".join(f"{reason} ({count:,})" for reason, count in list(layer["not_proven"].items())[:3])
+            lines.append(
+                f"{layer['layer']}: {layer['outputs'] - layer['proven']:,} of {layer['outputs']:,} outputs not proven, "
+                f"simulated only: {reasons}"
+            )
+    return lines
 
 
 def verified(verification: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The adder of three operands: that its LUTs and carry chain add, place by place, for the width at hand.
 
-With the cells' meaning (UltraScale and 7 series libraries guides): in place i, O6 is the parity of a, b, c and m[i], O5 the
-majority of a, b, c, which counts in place i + 1 and is m[i + 1]; the chain adds parity and m, as its carry is the old
-one where they differ, and m where they do not. Since a + b + c = parity + 2 * majority in each place, the sum is
+With the cells' meaning (UltraScale and 7 series libraries guides): in place i, O6 is the parity of a, b, c and m[i], O5
+the majority of a, b, c, which counts in place i + 1 and is m[i + 1]; the chain adds parity and m, as its carry is the
+old one where they differ, and m where they do not. Since a + b + c = parity + 2 * majority in each place, the sum is
 a + b + c + m[0] + the first carry. An operand that the LUTs invert is ``-x - 1``, modulo ``2**width``.
 """
 
@@ -48,8 +48,6 @@ def three_operands(netlist: Netlist) -> Rule | str:
         return "the lowest place reads something else"
     signs = tuple(-1 if one else 1 for one in inverted)
     return signs, int(places[0]) + first - sum(inverted)  # type: ignore[return-value]
-
-
 
 
 def _inversions(init: int) -> tuple[int, int, int] | None:

@@ -57,6 +57,10 @@ class Atom:
     hi: int
 
 
+class Exhausted(Exception):
+    """A question to a space took more steps than it may: what is asked stays unproven."""
+
+
 def zeros(value: int) -> int:
     """Zero bits at the end of an integer that is not 0."""
     return (value & -value).bit_length() - 1

@@ -1,7 +1,8 @@
 """What each cell of the text makes of forms: the rules of Yosys' word-level cells.
 
-A word of w bits holds an integer modulo ``2**w``: any integer of the class stands for it, and the bits that are read are
-the same for all. Which of them a reader means follows from how it extends the word. So nothing is ever assumed to fit.
+A word of w bits holds an integer modulo ``2**w``: any integer of the class stands for it, and the bits that are read
+are the same for all. Which of them a reader means follows from how it extends the word. So nothing is ever assumed to
+fit.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hgq.verify.proof.adder import three_operands
-from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import choose, extreme, negative
-from hgq.verify.proof.forms import Space
+from hgq.verify.proof.forms import STEPS, Space
 from hgq.verify.proof.netlist import Bit, Cell, Netlist
 from hgq.verify.proof.small import by_trial
 from hgq.verify.proof.windows import alike
@@ -65,6 +66,7 @@ class Walker:
         if cell.type == "$dff":
             self._register(cell)
             return
+        self.space.steps = STEPS
         (pin,) = cell.outputs if len(cell.outputs) == 1 else (None,)
         bits = cell.pins[pin] if pin else [bit for name in cell.outputs for bit in cell.pins[name]]
         try:
@@ -73,6 +75,8 @@ class Walker:
             word.time = time
         except NoRule as reason:
             word = Word(None, len(bits), None, str(reason), wrong=reason.wrong)
+        except (Exhausted, RecursionError):
+            word = Word(None, len(bits), None, f"a {cell.type.lstrip('$')} of {len(bits)} bits takes too many steps")
         for j, bit in enumerate(bits):
             self.nets[bit] = word, j
 
@@ -82,7 +86,7 @@ class Walker:
             if made is not None:
                 return Word(self._smallest(made, width), width, None)
         if "hgq_add3" in cell.type:
-            return Word(self._smallest(self._three(cell, width), width), width, None)
+            return Word(self._smallest(self._three(cell), width), width, None)
         found = by_trial(self.space, cell, self._bit, self.netlist.memories)
         if found is None:
             raise NoRule(f"no rule for a {cell.type.lstrip('$')} of {width} bits")
@@ -100,7 +104,7 @@ class Walker:
         """The form of a net; None where it is undefined."""
         return None if bit == "x" else self.value([bit], False)
 
-    def _three(self, cell: Cell, width: int) -> Form:
+    def _three(self, cell: Cell) -> Form:
         if cell.type not in self.every:
             raise NoRule("there is no module hgq_add3")
         rule = three_operands(self.every[cell.type])
@@ -204,8 +208,10 @@ class Walker:
             raise NoRule(word.trouble, word.wrong)
         space, form, length, repeats = self.space, word.form, last - first + 1, end - distinct
         whole = first == 0 and last == word.width - 1
-        if (word.other is not None and whole and (repeats or (top and signed))) or (word.other is not None and whole and top and signed is None and _simpler(space, word.other, form)):
-            form = word.other
+        if word.other is not None and whole:
+            number = bool(repeats) or (top and bool(signed))  # read as two's complement
+            if number or (top and signed is None and _simpler(space, word.other, form)):
+                form = word.other
         if not repeats:
             if top and signed is not False:
                 fits = signed is None and 0 <= form.lo >> first and form.hi >> first < 1 << length
@@ -214,10 +220,10 @@ class Walker:
         reaches = form.lo < 0 and last >= form.width - 1
         if not reaches and (not top or signed is False or length == 1):
             return space.window(form, first, length), distinct  # no sign: the repeated bits are taken one by one
-        number = self._signed(form, first, last)
+        value = self._signed(form, first, last)
         if top and signed is not False:
-            return number, end
-        return space.window(number, 0, length + repeats), end
+            return value, end
+        return space.window(value, 0, length + repeats), end
 
     def _signed(self, form: Form, first: int, last: int) -> Form:
         """Bits first .. last as two's complement."""

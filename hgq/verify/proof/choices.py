@@ -105,9 +105,7 @@ def _top_bit(space: Space, x: Form, bound: int) -> Form | None:
 
 def _divided(space: Space, form: Form, by: int) -> Form:
     """The form whose sign is that of `form`, which is `by` times something and a constant."""
-    return Form(
-        form.const // by, {atom: c // by for atom, c in form.terms.items()}, form.lo // by, form.hi // by
-    )
+    return Form(form.const // by, {atom: c // by for atom, c in form.terms.items()}, form.lo // by, form.hi // by)
 
 
 def limit(space: Space, form: Form, most: int | None) -> Form:

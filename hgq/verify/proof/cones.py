@@ -50,54 +50,39 @@ class Cones:
             self._nodes[name] = _Columns(self.graph[name])
         return self._nodes[name]
 
-    def through_wires(self, element: Element) -> Element | None:
-        """Where an element comes from, past ops that only move elements; None for the constant 0."""
+    def source(self, element: Element) -> Element | None:
+        """Where the element of an op that only moves elements comes from; None for the constant 0."""
         name, i = element
         node = self.graph[name]
-        while node.op in ("reshape", "scale", "take"):
-            if node.op == "take":
-                i = self.columns(node.name).index[i]
-                if i < 0:
-                    return None
-                for arg in node.args:
-                    size = self.graph[arg].range.lo.size
-                    if i < size:
-                        break
-                    i -= size
-                node = self.graph[arg]
-            else:
-                node = self.graph[node.args[0]]
-        return node.name, i
+        if node.op != "take":
+            return node.args[0], i
+        i = self.columns(name).index[i]
+        for arg in node.args:
+            size = self.graph[arg].range.lo.size
+            if 0 <= i < size:
+                return arg, i
+            i -= size
+        return None
 
     def cone(self, element: Element, stop: Stop) -> int:
         """The cone of an element. `stop` is asked for every element on the way, the first one not."""
-        return self._inside(element, stop)
-
-    def _at(self, name: str, i: int, stop: Stop) -> int:
-        key = stop((name, i))
-        if key is not None:
-            return self.number(*key)
-        if self.graph[name].op in ("reshape", "scale", "take"):
-            found = self.through_wires((name, i))
-            if found is None:
-                return self.number("const", 0)
-            key = stop(found)
-            return self._inside(found, stop) if key is None else self.number(*key)
-        return self._inside((name, i), stop)
-
-    def _inside(self, element: Element, stop: Stop) -> int:
         name, i = element
         columns = self.columns(name)
         if columns.lo[i] == columns.hi[i]:
             return self.number("const", columns.lo[i])
         node = self.graph[name]
         if node.op in ("reshape", "scale", "take"):
-            found = self.through_wires(element)
-            return self.number("const", 0) if found is None else self._at(*found, stop)
+            found = self.source(element)
+            return self.number("const", 0) if found is None else self.at(*found, stop)
         rule = RULES.get(node.op)
         if rule is None:
             raise IRError(f"{name}: the proof has no rule for the op {node.op!r}")
         return rule(self, node, i, stop)
+
+    def at(self, name: str, i: int, stop: Stop) -> int:
+        """As `cone`, unless it is to stop right there."""
+        key = stop((name, i))
+        return self.cone((name, i), stop) if key is None else self.number(*key)
 
     # What the rules are made of.
 
@@ -111,7 +96,7 @@ class Cones:
         parts: dict[int, int] = {}
         for name, i, c in terms:
             if c:
-                cone = self._at(name, i, stop)
+                cone = self.at(name, i, stop)
                 parts[cone] = parts.get(cone, 0) + c
         return self.number("sum", const, tuple(parts.items()))
 
@@ -120,7 +105,7 @@ class Cones:
         own = self.frac(name, i)
         if own is None:
             return self.number("const", 0)
-        return self._at(name, i, stop) if own == grid else self.sum([(name, i, 1 << grid - own)], 0, stop)
+        return self.at(name, i, stop) if own == grid else self.sum([(name, i, 1 << grid - own)], 0, stop)
 
 
 class _Columns:
@@ -222,7 +207,7 @@ def _affine(cones: Cones, node: Node, i: int, stop: Stop) -> int:
 
 
 def _relu(cones: Cones, node: Node, i: int, stop: Stop) -> int:
-    return cones.number("relu", cones._at(node.args[0], i, stop))
+    return cones.number("relu", cones.at(node.args[0], i, stop))
 
 
 def _clip(cones: Cones, node: Node, i: int, stop: Stop) -> int:
@@ -236,7 +221,7 @@ def _quantize(cones: Cones, node: Node, i: int, stop: Stop) -> int:
     t, own = cones.columns(node.name).types[i], cones.frac(node.args[0], i)
     if t is None or own is None:
         return cones.number("const", 0)
-    x = cones._at(node.args[0], i, stop)
+    x = cones.at(node.args[0], i, stop)
     rule = node.attrs["rounding"], node.attrs["overflow"]
     return cones.number("quantize", x, own - t.frac, (t.signed, t.width), *rule)
 
@@ -247,7 +232,7 @@ def _lookup(cones: Cones, node: Node, i: int, stop: Stop) -> int:
     key = int(node.attrs["start"].ravel()[i]), len(entries), lowest
     if key not in columns.tables:
         columns.tables[key] = lowest, tuple(int(e) for e in entries)
-    return cones.number("lookup", cones._at(node.args[0], i, stop), *columns.tables[key])
+    return cones.number("lookup", cones.at(node.args[0], i, stop), *columns.tables[key])
 
 
 def _merged(*signs: int) -> Callable[[Cones, Node, int, Stop], int]:
@@ -281,7 +266,7 @@ def _mul(cones: Cones, node: Node, i: int, stop: Stop) -> int:
 
 
 def _times(cones: Cones, a: Element, b: Element, stop: Stop) -> int:
-    factors = sorted((cones._at(*a, stop), cones._at(*b, stop)))
+    factors = sorted((cones.at(*a, stop), cones.at(*b, stop)))
     return cones.number("product", *factors)
 
 

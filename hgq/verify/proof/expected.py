@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hgq.fixed import Overflow, Rounding
-from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import clamp, largest, limit, smallest
 from hgq.verify.proof.cones import Cones
-from hgq.verify.proof.forms import Space
+from hgq.verify.proof.forms import STEPS, Space
 from hgq.verify.proof.tables import MOST_BITS
 
 
@@ -21,10 +21,13 @@ class Expected:
         """The form of a cone, or why it has none."""
         if cone not in self._made:
             made: Form | str
+            self.space.steps = STEPS
             try:
                 made = self._make(self.cones.keys[cone])
             except _NoForm as reason:
                 made = str(reason)
+            except (Exhausted, RecursionError):
+                made = "its meaning takes too many steps"
             self._made[cone] = made
         return self._made[cone]
 
@@ -63,9 +66,7 @@ class Expected:
             return self._lookup(*args)
         return self._quantized(*args)
 
-    def _quantized(
-        self, cone: int, drop: int, kind: tuple[bool, int], rounding: Rounding, overflow: Overflow
-    ) -> Form:
+    def _quantized(self, cone: int, drop: int, kind: tuple[bool, int], rounding: Rounding, overflow: Overflow) -> Form:
         space, x, (signed, width) = self.space, self._of(cone), kind
         if drop > 0 and rounding == Rounding.RND:
             x = space.scale(x, 1, 1 << drop - 1)

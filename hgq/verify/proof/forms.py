@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hgq.verify.proof.atoms import Atom, Form
+from hgq.verify.proof.atoms import Atom, Exhausted, Form
 from hgq.verify.proof.identity import Identity
+
+STEPS = 5000
+"""Windows that the answer to one question (a cell, an expected element) may take."""
 
 
 class Space:
     """The atoms and forms of one module."""
 
     def __init__(self) -> None:
+        self.steps = STEPS
         self.atoms: list[Atom] = []
         self.forms: list[Form] = []
         self._atom_of: dict[tuple, int] = {}
@@ -122,7 +126,8 @@ class Space:
 
     def _product(self, x: int, y: int) -> Form:
         factors = sorted(self._factors(x) + self._factors(y))
-        by, kept = 1, []
+        by = 1
+        kept: list[int] = []
         for factor in factors:
             one = self.atoms[factor]
             if kept and kept[-1] == factor and one.hi - one.lo == 1 and one.lo in (0, -1):
@@ -185,7 +190,7 @@ class Space:
         return const, terms
 
     def _join_neighbours(self, const: int, terms: dict[int, int]) -> tuple[int, dict[int, int]]:
-        """Low bits of one form and higher bits of another that only looks different: each was made as short as it can."""
+        """Low bits of one form and higher bits of another, which only looks different: each is as short as can be."""
         windows = [(atom, c) for atom, c in terms.items() if self.atoms[atom].kind == "window"]
         composite = [(atom, c) for atom, c in windows if self.forms[self.atoms[atom].args[0]].single is None]
         for high, d in composite:
@@ -200,7 +205,8 @@ class Space:
                         return self._plain_sum(const, rest, [(whole, c)])
         return const, terms
 
-    def _plain_sum(self, const: int, terms: dict[int, int], parts: list[tuple[Form, int]]) -> tuple[int, dict[int, int]]:
+    @staticmethod
+    def _plain_sum(const: int, terms: dict[int, int], parts: list[tuple[Form, int]]) -> tuple[int, dict[int, int]]:
         for form, by in parts:
             const += by * form.const
             for atom, c in form.terms.items():
@@ -268,12 +274,12 @@ class Space:
                 continue
             # The plain factor too: x * y beside x[0] * y.
             for atom in products:
-                factors = list(self.atoms[atom].args)
-                if atom in terms and all(r in factors for r in rest):
+                left_over = list(self.atoms[atom].args)
+                if atom in terms and all(r in left_over for r in rest):
                     for r in rest:
-                        factors.remove(r)
-                    if len(factors) == 1:
-                        members.setdefault(factors[0], atom)
+                        left_over.remove(r)
+                    if len(left_over) == 1:
+                        members.setdefault(left_over[0], atom)
             inner = {factor: terms[atom] for factor, atom in members.items()}
             joined = self._join_windows(0, dict(inner))
             if joined != (0, inner):
@@ -318,6 +324,9 @@ class Space:
         """Bits ``a .. a + n - 1`` of two's complement as a positive number; n None: ``form >> a``."""
         from hgq.verify.proof.windows import window
 
+        self.steps -= 1
+        if self.steps < 0:
+            raise Exhausted
         return window(self, form, a, n)
 
     def negative(self, form: Form) -> Form:

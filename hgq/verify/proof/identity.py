@@ -1,7 +1,7 @@
 """When two forms are the same integer: windows written as differences of shifts, of which fewer are alike by accident.
 
-Bits ``a .. b - 1`` of f are ``(f >> a) - 2**(b - a) * (f >> b)``. A shift by a keeps of each coefficient what 2**a leaves
-of it. Bounds play no part here, so that what is good for bounds (the windows themselves) need not be unique.
+Bits ``a .. b - 1`` of f are ``(f >> a) - 2**(b - a) * (f >> b)``. A shift by a keeps of each coefficient what ``2**a``
+leaves of it. Bounds play no part here, so that what is good for bounds (the windows themselves) need not be unique.
 """
 
 from __future__ import annotations

@@ -54,7 +54,10 @@ class Layout:
             ValueError: a project made by a version that did not write it.
         """
         if "wires" not in ports:
-            raise ValueError("ports.json has no map of the wires, which the proof needs: convert the model again")
+            raise ValueError(
+                "ports.json has no map of the wires, which the proof needs: convert the model again, or leave "
+                "the proof out (--no-proof)"
+            )
         wires = {name: Bus(wire["tensor"], FixedArray.parse(wire["types"])) for name, wire in ports["wires"].items()}
         inputs, outputs = (tuple(Port.from_json(port) for port in ports[key]) for key in ("inputs", "outputs"))
         return cls(ports["top"], ports["latency"], inputs, outputs, wires)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones
 from hgq.verify.proof.counterexample import counterexample
 from hgq.verify.proof.expected import Expected
-from hgq.verify.proof.forms import Space
+from hgq.verify.proof.forms import STEPS, Space
 from hgq.verify.proof.netlist import Bit, Netlist
 
 Feed = tuple[tuple[str, tuple], ...]
@@ -76,11 +76,14 @@ class Template:
         if isinstance(expected, str):
             return Finding(expected)
         bounds = expected.lo, expected.hi
+        self.space.steps = STEPS
         try:
             self._walker.time(bits)
             found = self._walker.value(bits, signed)
         except NoRule as reason:
             return Finding(str(reason), reason.wrong, expected=expected, bounds=bounds)
+        except (Exhausted, RecursionError):
+            return Finding("its bits take too many steps", expected=expected, bounds=bounds)
         if self.space.same(found, expected):
             return Finding(found=found, expected=expected, bounds=bounds)
         leaves = counterexample(self.space, found, expected)

@@ -39,9 +39,7 @@ def by_trial(
                 return None
     bits = sorted(atoms)
     patterns = np.flatnonzero(reachable(space, bits))
-    values = {
-        atom: (patterns >> i & 1) * (-1 if space.atoms[atom].lo < 0 else 1) for i, atom in enumerate(bits)
-    }
+    values = {atom: (patterns >> i & 1) * (-1 if space.atoms[atom].lo < 0 else 1) for i, atom in enumerate(bits)}
     tried = {pin: [_trial(space, form, values, bits, patterns) for form in column] for pin, column in forms.items()}
     if kind.startswith("$memrd"):
         result = _memory(cell, tried["ADDR"], memories)

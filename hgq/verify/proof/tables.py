@@ -92,7 +92,7 @@ def _groups(space: Space, bits: Sequence[int]) -> list[_Group]:
         found.setdefault(key, []).append((one.args[1] if one.kind == "window" else 0, axis))
     groups = []
     for (kind, number), members in found.items():
-        base = space.forms[number] if kind == "of" else Form(0, {number: 1}, 0, 1)
+        base = space.forms[number] if kind == "of" else space.form(0, {number: 1})
         members.sort()
         places, axes = [place for place, _ in members], [axis for _, axis in members]
         width, signed = base.width, base.lo < 0
@@ -114,8 +114,8 @@ def _groups(space: Space, bits: Sequence[int]) -> list[_Group]:
         # From the order of places to that of axes.
         turn = np.argsort(axes)
         shape = (2,) * len(places)
-        spelled, reached = (np.asarray(a).reshape(shape, order="F").transpose(turn) for a in (spelled, reached))
-        groups.append(_Group(sorted(axes), spelled, reached, word))
+        both = [np.asarray(a).reshape(shape, order="F").transpose(turn) for a in (spelled, reached)]
+        groups.append(_Group(sorted(axes), both[0], both[1], word))
     return groups
 
 

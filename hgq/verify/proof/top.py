@@ -25,9 +25,7 @@ from hgq.verify.proof.valid import valid_latency
 class Top:
     """The proof of one design: `run` goes through the top level once, instance by instance."""
 
-    def __init__(
-        self, graph: Graph, netlists: Mapping[str, Netlist], layout: Layout, progress: Callable[[str], None]
-    ):
+    def __init__(self, graph: Graph, netlists: Mapping[str, Netlist], layout: Layout, progress: Callable[[str], None]):
         self.graph, self.netlists, self.layout, self.progress = graph, netlists, layout, progress
         if layout.top not in netlists:
             raise VerificationError(f"proof: the Verilog has no module {layout.top}")
@@ -150,7 +148,7 @@ class Top:
                 self.progress(f"proof: {cell.type}")
             self.templates[key] = Template(module, self.netlists, feed, bounds, self.cones)
         template = self.templates[key]
-        stop = self._stop(local)
+        stop = self._stop(local, made)
         for element, bits in made.items():
             signed = self.fields[element][1]
             finding = template.compare(bits, signed, self.cones.cone(element, stop))
@@ -158,9 +156,7 @@ class Top:
             when = None if taken is None or time is None else time + taken
             self._found(element, finding, when, template, local)
 
-    def _fields_of(
-        self, cell: Cell, module: Netlist, owners: Mapping[Bit, Element]
-    ) -> dict[Element, tuple[Bit, ...]]:
+    def _fields_of(self, cell: Cell, module: Netlist, owners: Mapping[Bit, Element]) -> dict[Element, tuple[Bit, ...]]:
         """The elements that an instance makes, and the bits of its module that are theirs."""
         inside: dict[Bit, Bit] = {}
         for port, bits in module.outputs.items():
@@ -203,6 +199,9 @@ class Top:
                 word, j = self.walker.nets.get(net, (None, 0))
                 if word is None or word.form is None:
                     raise NoRule(word.trouble if word else f"port {port} is fed by nothing", bool(word is None))
+                if not word.form.terms:
+                    sources.append(str(word.form.const >> j & 1))
+                    continue
                 atom = word.form.single
                 if atom is None:
                     raise NoRule(f"port {port} is fed by logic of the top level")
@@ -215,13 +214,15 @@ class Top:
             feed.append((port, tuple(sources)))
         return tuple(feed), tuple(bounds), self.walker.time(every)
 
-    def _stop(self, local: Mapping[Element, int]) -> Stop:
-        """Cones end at elements that are on wires."""
+    def _stop(self, local: Mapping[Element, int], own: Mapping[Element, object] | None = None) -> Stop:
+        """Cones end at elements that are on wires, but for `own`, which are made at the same time."""
         foreign: dict[Element, int] = {}
 
         def stop(element: Element) -> tuple | None:
             if element in local:
                 return "leaf", local[element]
+            if own and element in own:
+                return None
             if element in self.known:  # not fed to this instance
                 return "foreign", foreign.setdefault(element, len(foreign)), *self.bounds[element]
             if element in self.absent:
@@ -341,21 +342,25 @@ class Top:
             raise VerificationError(
                 f"proof: {what} comes {wrong[0]} clocks after the input, not {self.layout.latency} as ports.json says"
             )
-        self.result.latency = self.layout.latency if port_layer.proven == port_layer.outputs and valid is not None else None
+        if port_layer.proven == port_layer.outputs and valid is not None:
+            self.result.latency = self.layout.latency
         return proven
 
     def _output(self, name: str, i: int) -> Form | None:
         """What an element of the output port is to be."""
-        key = self._stop({})((name, i))
-        if key is None:
-            key = self.cones.keys[self.cones.cone((name, i), self._stop({}))]
+        source: list[Element] = []
+        inner = self._stop({})
+
+        def stop(element: Element) -> tuple | None:
+            source[:] = [element]
+            return inner(element)
+
+        key = self.cones.keys[self.cones.at(name, i, stop)]
         if key[0] == "const":
             return self.space.constant(key[1])
         if key[0] != "foreign":
             return None
-        source = (name, i) if (name, i) in self.known else self.cones.through_wires((name, i))
-        assert source is not None
-        return self.space.leaf(self.known[source], *self.bounds[source])
+        return self.space.leaf(self.known[source[0]], *self.bounds[source[0]])
 
     # Messages and sums.
 
@@ -383,8 +388,8 @@ class Top:
         leaves = finding.leaves or {}
         given = ", ".join(f"{name(n)}={v}" for n, v in list(leaves.items())[:6]) + (" ..." if len(leaves) > 6 else "")
         return (
-            f"{place}: expected {text(space, finding.expected, name)}; found {text(space, finding.found, name)}; found - "
-            f"expected = {text(space, off, name)}; they differ for {given}"
+            f"{place}: expected {text(space, finding.expected, name)}; found {text(space, finding.found, name)}; "
+            f"found - expected = {text(space, off, name)}; they differ for {given}"
         )
 
     def _text(self, form: Form) -> str:

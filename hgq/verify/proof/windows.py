@@ -22,6 +22,8 @@ def window(space: Space, form: Form, a: int, n: int | None) -> Form:
 
 def _floor(space: Space, form: Form, a: int) -> Form:
     """``form >> a``."""
+    if form.lo < 0:
+        a = min(a, form.width - 1)  # from there on there is nothing but the sign
     if a == 0 or not form.terms:
         return space.constant(form.const >> a) if not form.terms else form
     if form.hi >> a == (form.lo >> a) + 1 and (form.single is None or space.atoms[form.single].kind == "limit"):
@@ -40,6 +42,10 @@ def _floor(space: Space, form: Form, a: int) -> Form:
 
 def _fraction(space: Space, form: Form, a: int) -> Form:
     """``form >> a`` where no coefficient is a multiple of ``2**a``."""
+    if form.lo < 0:
+        a = min(a, form.width - 1)
+    if a == 0:
+        return form
     if not form.terms or form.lo >> a == form.hi >> a:
         return space.constant(form.lo >> a)
     # What lies below all other bits and never reaches them goes: floor((4 x + y) / 8) = floor(x / 2) for y in 0..3.
@@ -131,7 +137,7 @@ def _cut(space: Space, form: Form, a: int, n: int) -> Form:
 
 
 def alike(space: Space, form: Form, bits: int, lo: int, hi: int) -> Form | None:
-    """A form that is equal modulo ``2**bits`` and stays in ``lo..hi``, which is at most that large; None: none found."""
+    """A form that is equal modulo ``2**bits`` and stays in ``lo..hi``, at most so many numbers; None: none found."""
     size, half = 1 << bits, 1 << bits - 1
     terms = {atom: (c + half - 1) % size - half + 1 for atom, c in form.terms.items()}  # in -half + 1 .. half
     terms = {atom: c for atom, c in terms.items() if c}
@@ -166,7 +172,7 @@ def _regrouped(space: Space, terms: dict[int, int], size: int) -> dict[int, int]
 
 
 def split(space: Space, form: Form, most: int) -> tuple[Form, Form, int] | None:
-    """(g, h, k) for form = ``2**k * g + h`` with h in ``0 .. 2**k - 1`` and the least k of 1 .. `most`, if there is one."""
+    """(g, h, k) for form = ``2**k * g + h`` with h in ``0 .. 2**k - 1`` and the least k of 1 .. `most`, if there is."""
     levels = sorted({zeros(c) for c in form.terms.values()})
     lo = hi = 0
     for k in levels:

@@ -1,0 +1,103 @@
+"""Every rule of forms is an identity: what a form says is compared with plain integer arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hgq.verify.proof.atoms import Exhausted, Form
+from hgq.verify.proof.choices import choose, clamp, largest, negative, smallest
+from hgq.verify.proof.counterexample import evaluate
+from hgq.verify.proof.forms import Space
+
+RANGES = [(-1, 0), (0, 1), (-8, 7), (0, 15), (0, 11), (-5, 6), (7, 8), (-2, 1), (0, 3), (5, 9)]
+
+
+class Pairs:
+    """Forms, and beside each the integers that it is to be."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.space = Space()
+        self.every: list[tuple[Form, np.ndarray]] = []
+        for n in range(5):
+            lo, hi = RANGES[self.rng.integers(len(RANGES))]
+            self.every.append((self.space.leaf(n, lo, hi), self.rng.integers(lo, hi + 1, 64).astype(object)))
+        self.known = {next(iter(form.terms)): values for form, values in self.every}
+
+    def pick(self) -> tuple[Form, np.ndarray]:
+        return self.every[self.rng.integers(len(self.every))]
+
+    def grow(self) -> None:
+        """One more form, by a rule at random."""
+        space, rng = self.space, self.rng
+        (a, x), (b, y) = self.pick(), self.pick()
+        kind = rng.integers(9)
+        p, q, r = (int(n) for n in rng.integers(-9, 10, 3))
+        low, count = int(rng.integers(0, 6)), int(rng.integers(1, 6))
+        if kind <= 2:
+            made = space.sum([(a, p), (b, q)], r), x * p + y * q + r
+        elif kind == 3:
+            made = space.window(a, low, None), x >> low
+        elif kind == 4:
+            made = space.window(a, low, count), (x >> low) % (1 << count)
+        elif kind == 5:
+            made = negative(space, a), (x < 0).astype(int).astype(object)
+        elif kind == 6:
+            made = clamp(space, a, min(p, q), max(p, q)), np.minimum(np.maximum(x, min(p, q)), max(p, q))
+        elif kind == 7:
+            pick, best = (largest, np.maximum) if r > 0 else (smallest, np.minimum)
+            made = pick(space, [a, b]), best(x, y)
+        elif len(a.terms) * len(b.terms) > 12:
+            return
+        else:
+            sign = negative(space, space.sum([(a, 1), (b, -1)], r))
+            made = choose(space, sign, a, b), np.where(x - y + r < 0, x, y)
+            if r > 3:
+                made = space.times(a, b), x * y
+        form, values = made
+        if max(abs(form.lo), abs(form.hi)) < 1 << 20 and len(form.terms) < 12:
+            self.every.append((form, np.asarray(values, object)))
+        self.check(form, values)
+
+    def check(self, form: Form, values: np.ndarray) -> None:
+        got = evaluate(self.space, form, dict(self.known))
+        assert got.tolist() == values.tolist()
+        assert form.lo <= min(values) and max(values) <= form.hi, "bounds"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_rule_is_an_identity_within_its_bounds(seed: int) -> None:
+    pairs = Pairs(seed)
+    for _ in range(60):
+        pairs.space.steps = 5000
+        try:
+            pairs.grow()
+        except (Exhausted, RecursionError):
+            continue
+    for (a, x), (b, y) in zip(pairs.every, pairs.every[1:], strict=False):
+        if pairs.space.same(a, b):
+            assert x.tolist() == y.tolist()
+
+
+def test_functions_of_bits_are_the_entries_that_they_spell() -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        space = Space()
+        a, b = (space.leaf(n, *RANGES[rng.integers(len(RANGES))]) for n in range(2))
+        spelled: list[tuple[int, Form, int, int]] = []
+        for form in (a, b):
+            for j in range(form.width):
+                bit = space.window(form, j, 1)
+                if len(bit.terms) == 1 and not bit.const:
+                    spelled.append((next(iter(bit.terms)), form, j, len(spelled)))
+        x, y = (np.arange(f.lo, f.hi + 1).astype(object) for f in (a, b))
+        x, y = np.repeat(x, len(y)), np.tile(y, len(x))
+        index = sum(((x if form is a else y) >> j & 1) << place for _, form, j, place in spelled)
+        kinds = (3 * x - 5 * y + 2, x * y, x * x + y, rng.integers(-9, 9, len(x)))
+        wanted = np.asarray(kinds[trial % 4], object)
+        entries = rng.integers(-50, 50, 1 << len(spelled)).astype(object)  # where no numbers lead, anything may stand
+        entries[index.astype(int)] = wanted
+        made = space.table(tuple(atom for atom, *_ in spelled), entries.tolist())
+        known = {next(iter(a.terms)): x, next(iter(b.terms)): y}
+        assert evaluate(space, made, known).tolist() == entries[index.astype(int)].tolist()
