@@ -140,7 +140,29 @@ class Context:
         if isinstance(value, RawInput) and self.input_type is None:
             return self._port(value, types, rounding, overflow)
         attrs = {"types": types, "rounding": rounding, "overflow": overflow} | ({"whole": 1} if whole else {})
+        moved = None if whole else self._moved_positions(value, types)
+        if moved is not None:
+            source, index = moved
+            attrs["types"] = _of_channels(types).broadcast_to(self.shape(source))
+            return self.add("take", "take", self.add(suffix, "quantize", source, **attrs), index=index)
         return self.add(suffix, "quantize", value, **attrs)
+
+    def _moved_positions(self, value: Value, types: FixedArray) -> tuple[Tensor, np.ndarray] | None:
+        """The tensor whose positions `value` moves, repeats or drops, where types are per channel.
+
+        The quantizer may then stand before the move: next to a convolution, with which it shares a module for many
+        positions, and once for a position that is repeated. Not so where zeros were put between: training counts their
+        widths.
+        """
+        node = self.builder[self.quantised(value).node]
+        if node.op != "take" or len(node.args) != 1 or len(node.shape) < 2:
+            return None
+        source, index, channels = Tensor(node.args[0]), node.attrs["index"], node.shape[-1]
+        if self.builder[source.node].op not in ("conv", "dense", "relu", "max_pool", "sum_pool"):
+            return None
+        if self.shape(source)[-1] != channels or (index < 0).any() or (index % channels != np.arange(channels)).any():
+            return None
+        return (source, index) if types == _of_channels(types).broadcast_to(types.shape) else None
 
     def types(self, quantizer: Any, shape: tuple[int, ...]) -> FixedArray:
         """``quantizer.types(shape)``, asked for once: each time step of a recurrent layer needs it."""
@@ -195,6 +217,12 @@ class Context:
         if name not in self.builder:
             self.builder.add(name, "reshape", value.name, origin=value.name, shape=value.shape)
         return Tensor(name)
+
+
+def _of_channels(types: FixedArray) -> FixedArray:
+    """The types at the first position."""
+    channels = types.shape[-1]
+    return FixedArray(*(part.reshape(-1, channels)[0] for part in (types.signed, types.width, types.frac)))
 
 
 def mantissas(values: np.ndarray, types: FixedArray) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 from hgq.emit.hls4ml import emit_hls4ml
 from hgq.errors import ConversionError, VerificationError
 from hgq.fixed import FixedArray, Overflow, Rounding
+from hgq.frontend import read_model
 from hgq.ir import evaluate
 from hgq.ir.graph import Builder
 from hgq.sim.csim import run_csim
@@ -18,6 +19,7 @@ from hgq.sim.hls4ml_types import check_types
 from tests.emit.conv_graphs import channel_input, conv
 from tests.emit.random_graphs import random_inputs
 from tests.emit.stream_graphs import per_position, stream_graph
+from tests.frontend.conv_models import MODELS
 
 
 @pytest.mark.hls
@@ -120,3 +122,11 @@ def test_an_unknown_io_type_is_refused_with_its_value(tmp_path: Path) -> None:
     b = Builder()
     with pytest.raises(ValueError, match=r"io_type='io_serial'.*io_parallel, io_stream"):
         emit_hls4ml(b.graph(*small(b)), tmp_path, io_type="io_serial")
+
+
+def test_models_of_convolutions_stream_with_their_default_quantizers(tmp_path: Path) -> None:
+    for name in ("conv2d same strides", "separable 2d", "transpose 2d same", "average 3 x 3"):
+        graph = read_model(MODELS[name]())
+        check_types(tmp_path / name, graph, emit_hls4ml(graph, tmp_path / name, io_type="io_stream"))
+    with pytest.raises(ConversionError, match=r"q_conv2d\w*': io_type='io_stream'.*differ from position to position"):
+        emit_hls4ml(read_model(MODELS["conv2d per element"]()), tmp_path / "each", io_type="io_stream")

@@ -179,3 +179,24 @@ def test_the_largest_element_ignores_padding_even_where_all_are_negative() -> No
     inputs = corner_vectors({"x": graph["x"].types}, 300)
     verify_engines(graph, inputs, {"Keras": keras_engine(model, graph)})
     assert (next(iter(evaluate(graph, inputs).values())) < 0).any()
+
+
+@pytest.mark.parametrize(
+    "move,before",
+    {
+        "cropping": (lambda: keras.layers.Cropping2D(1), True),
+        "upsampling": (lambda: keras.layers.UpSampling2D(2), True),
+        "zeros have widths in training": (lambda: keras.layers.ZeroPadding2D(1), False),
+        "channels become positions": (lambda: keras.layers.Permute((1, 3, 2)), False),
+    }.values(),
+    ids=["cropping", "upsampling", "zeros have widths in training", "channels become positions"],
+)
+def test_a_quantizer_stands_before_what_only_moves_positions(move, before: bool) -> None:
+    """There it shares the modules of the convolution that it follows."""
+
+    def make() -> keras.Model:
+        return net((6, 6, 2), q.QConv2D(3, 2, activation="relu", name="first"), move(), q.QConv2D(2, 2, name="second"))
+
+    check(make)
+    ops = [node.op for node in read_model(make()) if node.origin != "x"]
+    assert ops == ["conv", "relu", *(("quantize", "take") if before else ("take", "quantize")), "conv"]
