@@ -1,4 +1,5 @@
 # make demo   sets up an environment, then trains, converts and verifies the digits example
+# make fuzz   MINUTES=60: random models through all engines, from where the last run ended (tests/fuzz/README.md)
 # make test   sets up an environment with the development tools, then checks and tests everything
 #
 # Needs python3 (3.11 or newer) with venv, and g++. Other interpreters and folders: make PYTHON=python3.12 VENV=env
@@ -18,7 +19,7 @@ endif
 # One test process per core, up to four: each holds a Keras back end of its own, about 1.5 GB.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test tools constraints clean
+.PHONY: demo test fuzz tools constraints clean
 .NOTPARALLEL:
 
 demo: tools $(VENV)/demo.stamp
@@ -31,6 +32,12 @@ test: tools $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PARALLEL) --durations 15
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests/quantizers
+
+MINUTES ?= 10
+
+# Keras' back end of NumPy predicts op by op, at a tenth of the cost of TensorFlow's.
+fuzz: tools $(VENV)/test.stamp
+	KERAS_BACKEND=numpy TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -m tests.fuzz --minutes $(MINUTES)
 
 # $(call need,PACKAGE,COMMAND): installs PACKAGE, or says so, unless COMMAND succeeds.
 define need

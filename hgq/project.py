@@ -100,7 +100,8 @@ class Project:
 
     def corners(self, count: int) -> dict[str, np.ndarray]:
         """`hgq.verify.corner_vectors` for the input ports."""
-        return corner_vectors({port.name: port.types for port in self.inputs}, count)
+        types, overflows = ({p.name: getattr(p, what) for p in self.inputs} for what in ("types", "overflow"))
+        return corner_vectors(types, count, overflows)
 
     def simulate(
         self,

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hgq.fixed import FixedArray, FixedType, encode
+from hgq.fixed import FixedArray, FixedType, as_objects, encode
 from hgq.layers.precision import double_precision
 from hgq.quantizers import Quantizer
 from hgq.quantizers.exact import Tensor, power_of_two, read
@@ -136,7 +136,15 @@ class Table(keras.layers.Layer):
             return np.zeros(len(x))
         types = FixedArray.full((1,), t)
         m = encode(y[:, None], types, self.writes.rounding, self.writes.overflow)
-        return np.ldexp(m[:, 0].astype(np.float64), -t.frac)
+        results = np.ldexp(m[:, 0].astype(np.float64), -t.frac)
+        lost = as_objects(m[:, 0]) != [int(v) for v in np.ldexp(results.astype(np.float32).astype(np.float64), t.frac)]
+        if lost.any():
+            raise ValueError(
+                f"{self.owner}: its {self.name} gives {m[lost, 0][0]} LSBs of the type {t} at {x[lost][0]}, which takes more "
+                "than the 24 bits of float32. Fix: give its output quantizer fewer bits, or keep its argument in a "
+                "range where the function is smaller."
+            )
+        return results
 
     def _by_backend(self, x: np.ndarray) -> np.ndarray:
         """The function in float64."""

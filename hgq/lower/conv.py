@@ -76,15 +76,18 @@ class ConvTiles:
             for a in (self.kernel, self.kfrac)
         )
         each = self.channels // self.groups
-        out_frac = self.node.range.frac.reshape(self.positions, self.groups, each)[position]
+        out_frac, zero = (
+            a.reshape(self.positions, self.groups, each)[position] for a in (self.node.range.frac, self.node.range.zero)
+        )
         made: list[int] = []
         for group in range(self.groups):
-            live = (kernel[group] != 0) & ~dead[group][:, None]
+            live = (kernel[group] != 0) & ~dead[group][:, None] & ~zero[group]  # constants that cancel: 0 has no grid
             up = np.where(live, out_frac[group] - xfrac[group][:, None] - kfrac[group], 0)
             matrix = np.where(live, kernel[group], 0) << as_objects(up)
             part = slice(group * each, (group + 1) * each)
             bias, bfrac = self.bias[part], self.bfrac[part]
-            offsets = (bias << as_objects(np.where(bias != 0, out_frac[group] - bfrac, 0))).tolist()
+            added = (bias != 0) & ~zero[group]
+            offsets = (np.where(added, bias, 0) << as_objects(np.where(added, out_frac[group] - bfrac, 0))).tolist()
             name = label if self.groups == 1 else f"{label}[group {group}]"
             made += cmvm.multiply(builder, x[group].tolist(), matrix, offsets, out_frac[group].tolist(), name)
         return made

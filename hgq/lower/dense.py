@@ -21,12 +21,13 @@ def dense(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     if "bias" in node.attrs:
         bias, bfrac = reduce_constant(node.attrs["bias"], node.attrs["bias_types"].frac)
     frac, xfrac, dead = (a.reshape(-1, a.shape[-1]) for a in (node.range.frac, source.frac, source.zero))
+    zero = node.range.zero.reshape(-1, outputs)  # constants that cancel: 0 stands on no grid
     refs: list[int] = []
     for row in range(len(frac)):
-        live = (kernel != 0) & ~dead[row][:, None]
+        live, added = (kernel != 0) & ~dead[row][:, None] & ~zero[row], (bias != 0) & ~zero[row]
         shift = np.where(live, frac[row] - xfrac[row][:, None] - kfrac, 0)
         matrix = np.where(live, kernel, 0) << as_objects(shift)
-        offsets = (bias << as_objects(np.where(bias != 0, frac[row] - bfrac, 0))).tolist()
+        offsets = (np.where(added, bias, 0) << as_objects(np.where(added, frac[row] - bfrac, 0))).tolist()
         label = node.origin if len(frac) == 1 else f"{node.origin}[{row}]"
         refs += cmvm.multiply(
             builder, list(x[row * inputs : (row + 1) * inputs]), matrix, offsets, frac[row].tolist(), label
@@ -41,9 +42,12 @@ def affine(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
     offset, ofrac = reduce_constant(node.attrs["offset"], node.attrs["offset_types"].frac)
     parts = [np.broadcast_to(a, node.shape).ravel().tolist() for a in (scale, sfrac, offset, ofrac)]
     frac, xfrac = node.range.frac.ravel().tolist(), source.frac.ravel().tolist()
-    dead = source.zero.ravel().tolist()
-    refs = []
+    dead, zero = source.zero.ravel().tolist(), node.range.zero.ravel().tolist()
+    refs: list[int] = []
     for i, (s, sf, o, of) in enumerate(zip(*parts, strict=True)):
+        if zero[i]:
+            refs.append(builder.const(0))
+            continue
         live = s != 0 and not dead[i]
         coefficient = s << frac[i] - xfrac[i] - sf if live else 0
         constant = o << frac[i] - of if o else 0

@@ -23,10 +23,13 @@ def sub(builder: Builder, node: Node, ranges: Ranges, args: Args) -> Refs:
 
 def _sums(builder: Builder, node: Node, ranges: Ranges, args: Args, signs: list[int]) -> Refs:
     """Element by element, a matrix product with one output: its adder tree is the balanced one of all products."""
-    frac = node.range.frac.ravel().tolist()
+    frac, nothing = node.range.frac.ravel().tolist(), node.range.zero.ravel().tolist()
     columns = [(r.frac.ravel().tolist(), r.zero.ravel().tolist()) for r in ranges]
-    refs = []
+    refs: list[int] = []
     for i, out in enumerate(frac):
+        if nothing[i]:  # constants that cancel: 0 stands on no grid
+            refs.append(builder.const(0))
+            continue
         coefficients = [
             0 if zero[i] else sign << out - own[i] for (own, zero), sign in zip(columns, signs, strict=True)
         ]

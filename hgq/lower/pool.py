@@ -41,11 +41,16 @@ class PoolTiles:
         """The outputs at `position`; `refs` are the nodes of `reads(position)`."""
         read = self.reads(position)
         lo, hi, frac = self._flat
-        out_frac = self.node.range.frac.reshape(self.positions, -1)[position].tolist()
+        out_frac, zero = (
+            a.reshape(self.positions, -1)[position].tolist() for a in (self.node.range.frac, self.node.range.zero)
+        )
         join: Callable = builder.maximum if self.node.op == "max_pool" else builder.add
         made = []
         for channel in range(self.channels):
             builder.origin = f"{label}[{channel}]"
+            if zero[channel]:  # constants that cancel: 0 stands on no grid
+                made.append(builder.const(0))
+                continue
             grid = out_frac[channel] - self.halvings
             terms = [
                 (refs[n], 0 if lo[i] == hi[i] == 0 else grid - frac[i])

@@ -91,6 +91,9 @@ class Module:
             known = {d for arg in node.args if (d := depth[arg]) is not None}
             if len(known) > 1:
                 raise IRError(f"module {self.name}, node {i} ({node.origin}): its operands come {known} cycles late")
+            if node.op != "input" and not known:
+                depth.append(None)  # so is what reads constants only, such as a state that `extend` states to be wider
+                continue
             depth.append(max(known, default=0) + (node.op == "register"))
         out = {d for port in self.outputs for ref in port.refs if (d := depth[ref]) is not None}
         if len(out) > 1:

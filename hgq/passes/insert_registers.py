@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from hgq.netlist.delays import DEFAULT, DelayModel
 from hgq.netlist.design import Design
 from hgq.netlist.module import Module, Node, rebuild
 from hgq.passes.flat import Flat, flatten
-from hgq.passes.schedule import earliest, fewest_registers
+from hgq.passes.schedule import SLACK, earliest, fewest_registers
 
 MOST_NODES = 200_000
 """Designs of more nodes keep the earliest schedule: finding the fewest registers would take minutes."""
@@ -126,13 +127,14 @@ def _refuse_slow_ops(design: Design, budget: float, clock_ns: float, model: Dela
     takes, node = max(
         ((model.delay(m, n), n) for m, n in _logic(design)), key=lambda pair: pair[0], default=(0.0, None)
     )
-    if node is None or takes <= budget:
+    if node is None or takes <= budget + SLACK:
         return
+    least = math.ceil((takes + model.register) * 100 - SLACK) / 100  # with two digits, and never below what it needs
     raise ConversionError(
         [
             f"  - {node.origin}: a {node.width}-bit {node.op} takes {takes:.2f} ns by the delay model of "
             f"{model.name}, which does not fit a clock of {clock_ns:g} ns\n"
-            f"      Fix: use a clock of at least {takes + model.register + 0.005:.2f} ns, or narrower types."
+            f"      Fix: use a clock of at least {least:.2f} ns, or narrower types."
         ]
     )
 

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from hgq.passes.flat import END, START, Flat
 
-_SLACK = 1e-9
+SLACK = 1e-9
 """ns by which sums of the same delays in another order may differ."""
 
 
@@ -32,7 +32,7 @@ def earliest(flat: Flat, budget: float, first: int) -> tuple[list[int], float]:
         for p in flat.after[v]:
             here = max(here, cycle[p])
         ready = max((time[p] for p in flat.args[v] if cycle[p] == here), default=0.0)
-        if ready + takes > budget + _SLACK:
+        if ready + takes > budget + SLACK:
             here, ready = here + 1, 0.0
         cycle[v], time[v] = here, ready + takes
         worst = max(worst, time[v])
@@ -55,6 +55,8 @@ def fewest_registers(flat: Flat, cycle: list[int], budget: float, first: int, la
     Args:
         cycle: the earliest schedule.
     """
+    if not flat.nets:  # every output is constant, and more cycles were asked for than that needs
+        return cycle
     order = [(p, v, 0) for v in range(len(cycle)) for p in {*flat.args[v], *flat.after[v]}]
     lags = zip(flat.same, flat.lag, strict=True)
     order += [pair for v, (s, lag) in enumerate(lags) if s != v for pair in ((s, v, lag), (v, s, -lag))]
@@ -133,7 +135,7 @@ def apart(flat: Flat, budget: float) -> list[tuple[int, int]]:
     tail = flat.delay[:]  # the longest way from a node to any end, itself included
     for v in range(len(tail) - 1, -1, -1):
         tail[v] += max((tail[s] for s in followers[v]), default=0.0)
-    limit = budget + _SLACK
+    limit = budget + SLACK
     # For each node, from where the way to its end fills a cycle only in part, and yet what follows it is too far.
     times: list[dict[int, float]] = []
     left = [len(one) for one in followers]

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hgq.fixed import FixedArray, as_objects
+from hgq.fixed import FixedArray, Overflow, as_objects
 
 SEED = 20260101
 
 
-def corner_vectors(ports: Mapping[str, FixedArray], count: int) -> dict[str, np.ndarray]:
+def corner_vectors(
+    ports: Mapping[str, FixedArray], count: int, overflows: Mapping[str, Overflow | None] | None = None
+) -> dict[str, np.ndarray]:
     """`count` integer vectors for the input ports, the same at every call.
 
     First all elements at their lowest, highest, and 0; then one element at an extreme while the others are at 0, at
@@ -21,8 +23,11 @@ def corner_vectors(ports: Mapping[str, FixedArray], count: int) -> dict[str, np.
     Args:
         ports: types of each input, by name.
         count: number of vectors; below 4 it is raised to 4.
+        overflows: how values are brought into the types of an input, by name. What SAT_SYM makes is never the lowest
+            value of a signed type, and the quantizer of the Keras model would change it.
     """
-    lo = np.concatenate([types.lo.ravel() for types in ports.values()])
+    known = overflows or {}
+    lo = np.concatenate([_lowest(types, known.get(name)) for name, types in ports.items()])
     hi = np.concatenate([types.hi.ravel() for types in ports.values()])
     wide = max((int(v).bit_length() for v in np.concatenate([lo, hi])), default=0) > 62
     if not wide:
@@ -49,6 +54,11 @@ def corner_vectors(ports: Mapping[str, FixedArray], count: int) -> dict[str, np.
         result[name] = table[:, start : start + types.size].reshape(len(table), *types.shape)
         start += types.size
     return result
+
+
+def _lowest(types: FixedArray, overflow: Overflow | None) -> np.ndarray:
+    lo = types.lo.ravel()
+    return np.where(lo < 0, -types.hi.ravel(), lo) if overflow == Overflow.SAT_SYM else lo
 
 
 def _uniform(rng: np.random.Generator, lo: np.ndarray, hi: np.ndarray, count: int) -> np.ndarray:

@@ -65,9 +65,10 @@ def _dense_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Ar
     )
     if "bias" in attrs:
         bias, bfrac = constant(attrs, "bias")
-        b = bias << as_objects(np.where(bias != 0, out.frac - bfrac, 0))
+        added = (bias != 0) & ~out.zero  # what a bias makes 0 stands on no grid
+        b = np.where(added, bias, 0) << as_objects(np.where(added, out.frac - bfrac, 0))
         y = as_objects(y) + b if out.bits > 62 else y + b.astype(np.int64)
-    return narrow(y, out)
+    return narrow(np.where(out.zero, 0, y), out)
 
 
 def _affine_infer(attrs: Attrs, x: Range) -> Range:
@@ -86,9 +87,9 @@ def _affine_infer(attrs: Attrs, x: Range) -> Range:
 def _affine_evaluate(attrs: Attrs, out: Range, ins: tuple[Range], x: Array) -> Array:
     scale, sfrac = constant(attrs, "scale")
     offset, ofrac = constant(attrs, "offset")
-    live = (scale != 0) & ~ins[0].zero
+    live, added = (scale != 0) & ~ins[0].zero & ~out.zero, (offset != 0) & ~out.zero
     s = scale << as_objects(np.where(live, out.frac - ins[0].frac - sfrac, 0))
-    b = offset << as_objects(np.where(offset != 0, out.frac - ofrac, 0))
+    b = np.where(added, offset, 0) << as_objects(np.where(added, out.frac - ofrac, 0))
     return narrow(np.where(live, as_objects(x), 0) * s + b, out)
 
 
