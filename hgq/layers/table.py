@@ -140,9 +140,9 @@ class Table(keras.layers.Layer):
         lost = as_objects(m[:, 0]) != [int(v) for v in np.ldexp(results.astype(np.float32).astype(np.float64), t.frac)]
         if lost.any():
             raise ValueError(
-                f"{self.owner}: its {self.name} gives {m[lost, 0][0]} LSBs of the type {t} at {x[lost][0]}, which takes more "
-                "than the 24 bits of float32. Fix: give its output quantizer fewer bits, or keep its argument in a "
-                "range where the function is smaller."
+                f"{self.owner}: its {self.name} gives {m[lost, 0][0]} LSBs of the type {t} at {x[lost][0]}, which "
+                "takes more than the 24 bits of float32. Fix: give its output quantizer fewer bits, or keep its "
+                "argument in a range where the function is smaller."
             )
         return results
 

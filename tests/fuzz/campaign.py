@@ -65,7 +65,9 @@ def compile_fast() -> None:
     simulator._COMPILE = ("-O0", *(flag for flag in simulator._COMPILE if not flag.startswith("-O")))
 
 
-def run_round(state: State, seeds: Iterable[int], folder: Path, *, verilog: bool = True) -> list[tuple[int, Spec, Outcome]]:
+def run_round(
+    state: State, seeds: Iterable[int], folder: Path, *, verilog: bool = True
+) -> list[tuple[int, Spec, Outcome]]:
     """One round; what failed comes back, and is in the state."""
     start = time.monotonic()
     failed: list[tuple[int, Spec, Outcome]] = []
@@ -118,7 +120,7 @@ def fails_like(outcome: Outcome, folder: Path) -> Callable[[Spec], bool]:
             again = check(spec)
         except Exception:  # noqa: BLE001 (what is left of the spec is no model)
             return False
-        if again.rtl is None or "Verilog" not in outcome.kind and "C simulation" not in outcome.kind:
+        if again.rtl is None or ("Verilog" not in outcome.kind and "C simulation" not in outcome.kind):
             return again.kind == outcome.kind
         if "C simulation" in outcome.kind:
             return (check_csim(again.rtl) or ("",))[0] == outcome.kind
@@ -133,5 +135,7 @@ def keep(seed: int, spec: Spec, outcome: Outcome, regressions: Path, folder: Pat
     small: dict[str, Any] = shrink(spec, fails_like(outcome, folder))
     file = regressions / f"{seed}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"failed": outcome.kind, "text": outcome.text.splitlines()[-1:], "spec": small}, indent=1) + "\n")
+    file.write_text(
+        json.dumps({"failed": outcome.kind, "text": outcome.text.splitlines()[-1:], "spec": small}, indent=1) + "\n"
+    )
     return file

@@ -1,7 +1,7 @@
 """Random choices for one node: which layer or function fits a tensor, and every argument of it.
 
-`FAMILIES` is the table: name -> (weight, ranks of the tensor, function). A function gets the dice and the shape, and returns
-the parts of a node (see model.py), or None where it does not fit.
+`FAMILIES` is the table: name -> (weight, ranks of the tensor, function). A function gets the dice and the shape, and
+returns the parts of a node (see model.py), or None where it does not fit.
 """
 
 from __future__ import annotations
@@ -249,7 +249,12 @@ def attention(dice: Dice, shape: Shape) -> Part | None:
     config |= dice.quantizers("kernel", "bias", "head", "weight")
     if dice.chance(0.3):
         config["mask"] = "causal"
-    return {"class": "QMultiHeadAttention", "config": config, "widths": dice.choice(("keep", "keep", "narrow")), "twice": True}
+    return {
+        "class": "QMultiHeadAttention",
+        "config": config,
+        "widths": dice.choice(("keep", "keep", "narrow")),
+        "twice": True,
+    }
 
 
 def embedding(dice: Dice, shape: Shape) -> Part:
@@ -320,7 +325,10 @@ def rectifier(dice: Dice, shape: Shape) -> Part:
             {"class": "keras.ReLU", "config": {"negative_slope": 0.25}},
             {"class": "keras.LeakyReLU", "config": {"negative_slope": dice.choice((0.5, 0.125, 1.0))}},
             {"class": "keras.PReLU", "config": {}},
-            {"class": "keras.Activation", "config": {"activation": dice.choice(("relu", "relu6", "hard_tanh", "linear"))}},
+            {
+                "class": "keras.Activation",
+                "config": {"activation": dice.choice(("relu", "relu6", "hard_tanh", "linear"))},
+            },
         ]
     )
 
@@ -354,7 +362,7 @@ def operation(dice: Dice, shape: Shape) -> Part:
             ("flip", {"axis": axis}),
             ("roll", {"shift": 1, "axis": axis}),
             ("repeat", {"repeats": 2, "axis": axis}),
-            ("split", {"indices_or_sections": [1], "axis": axis} if shape[axis - 1] > 1 else {"indices_or_sections": 1, "axis": axis}),
+            ("split", {"indices_or_sections": [1] if shape[axis - 1] > 1 else 1, "axis": axis}),
             ("take", {"indices": [0, shape[axis - 1] - 1, 0], "axis": axis}),
         ]
     )  # fmt: skip

@@ -35,7 +35,11 @@ def _options(dice: Dice) -> Part:
     options: Part = {"clock_ns": dice.choice((1.0, 2.0, 5.0, 5.0, 20.0, 1000.0)), "latency": None}
     if dice.chance(0.15):
         options["latency"] = dice.randint(0, 4)
-    return options | {"part": dice.choice(PARTS), "effort": dice.choice((0, 1, 1)), "objective": dice.choice(("lut", "lut", "adders"))}
+    return options | {
+        "part": dice.choice(PARTS),
+        "effort": dice.choice((0, 1, 1)),
+        "objective": dice.choice(("lut", "lut", "adders")),
+    }
 
 
 def _input(dice: Dice) -> Part:
@@ -74,7 +78,17 @@ class _Growth:
             if made:
                 ref, shape = made[0]
                 self.open.remove((ref, shape))
-        names = ["dense", "activation", "activation", "conv", "depthwise", "recurrent", "einsum_dense", "pool", "function"]
+        names = [
+            "dense",
+            "activation",
+            "activation",
+            "conv",
+            "depthwise",
+            "recurrent",
+            "einsum_dense",
+            "pool",
+            "function",
+        ]
         while not self._add([ref], self._draw(self.dice.choice(names), shape)):
             pass
 
@@ -128,7 +142,11 @@ class _Growth:
         dice = self.dice
         if len(shape) == 1:
             other = dice.choice([r for r, s in self.open if s == shape])
-            part = {"class": "QDot", "config": {"axes": 1, **dice.quantizers("left", "right"), **dice.output()}, "list": True}
+            part = {
+                "class": "QDot",
+                "config": {"axes": 1, **dice.quantizers("left", "right"), **dice.output()},
+                "list": True,
+            }
             self._add([ref, other], part)
         elif len(shape) == 2:
             others = [r for r, s in self.open if len(s) == 2 and s[1] == shape[1]]

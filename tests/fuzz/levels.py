@@ -1,7 +1,7 @@
 """Every engine that needs no compiler, on one model: Keras = IR = netlist, and the Verilog is written.
 
-`check(spec)` gives an `Outcome`. A refusal is fine if it is a `ConversionError`, or a complaint of a layer, that names what
-the user called it; whatever else is raised is a failure, as is any difference.
+`check(spec)` gives an `Outcome`. A refusal is fine if it is a `ConversionError`, or a complaint of a layer, that names
+what the user called it; whatever else is raised is a failure, as is any difference.
 """
 
 from __future__ import annotations

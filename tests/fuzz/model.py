@@ -8,10 +8,10 @@ A spec is a dict::
                 "scale": 0}],
      "outputs": [[0, 0]]}
 
-``in`` and ``outputs`` are pairs: a node by its place in the list (-1, -2 ... are the inputs, first to last), and which of
-its outputs. "shared": k in place of "class" calls the layer of node k again; "nodes" in place of "class" is a model inside
-the model. Everything random in a node depends on the seed and on the node's name alone, so that a spec with fewer nodes
-still has the same weights in those that are left.
+``in`` and ``outputs`` are pairs: a node by its place in the list (-1, -2 ... are the inputs, first to last), and which
+of its outputs. "shared": k in place of "class" calls the layer of node k again; "nodes" in place of "class" is a model
+inside the model. Everything random in a node depends on the seed and the node's name alone, so that a spec with fewer
+nodes still has the same weights in those that are left.
 """
 
 from __future__ import annotations

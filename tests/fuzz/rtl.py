@@ -42,7 +42,9 @@ def check_verilog(designs: Sequence[Rtl], folder: Path) -> Failures:
     x = [one.x[name] for one in designs for name in one.graph.inputs]
     try:
         lint(paths, "batch")
-        words = simulate(RtlDesign(tuple(paths), "batch", bus_width(inputs), bus_width(outputs), longest), pack(inputs, x))
+        words = simulate(
+            RtlDesign(tuple(paths), "batch", bus_width(inputs), bus_width(outputs), longest), pack(inputs, x)
+        )
     except HGQError as error:  # which of them it was shows one by one
         if len(designs) == 1:
             return {0: (f"Verilog: {type(error).__name__}", str(error))}
