@@ -30,10 +30,13 @@ from hgq.verify import Difference, Engine, corner_vectors, verify_engines
 from hgq.verify.localise import localise_rtl
 from hgq.verify.proof import Layout, ProofResult, prove
 from hgq.verify.run import Tensors
+from hgq.verify.selftest import Mutable, SelfTest, self_test
 
 ENGINES = ("proof", "csim", "verilator", "cocotb", "keras")
 PROTOCOL_VECTORS = 2000
 """How many vectors the clock-by-clock test takes: it is slow and looks at timing, not at values."""
+SELF_TEST_VECTORS = 1000
+"""Vectors that each fault meets: stored samples and corner vectors, half of each."""
 MAPPED_VECTORS = 4096
 """Vectors for a mapped netlist: stored samples and corner vectors, half of each."""
 CORNERS = 100_000
@@ -182,6 +185,33 @@ class Project:
         """
         sources = {str(path.relative_to(self.path)): path.read_text(encoding="utf-8") for path in self._sources()}
         return prove(self.graph, sources, Layout.from_json(self._ports), progress=progress)
+
+    def self_test(
+        self, data: Any = None, *, mutants: int = 100, seed: int = 0, progress: Progress = lambda _: None
+    ) -> SelfTest:
+        """Puts faults into the Verilog in the folder, one by one, and shows what notices each: hgq.verify.selftest.
+
+        The table goes into the project's reports. The proof takes part where ports.json says what each wire carries.
+
+        Args:
+            data: real numbers for the input ports; without them the vectors of the conversion. Corner vectors are
+                added.
+            mutants: how many, sampled evenly over the kinds. seed: of the sample.
+
+        Raises:
+            VerificationError: the Verilog differs from the model without any fault.
+            ToolError: a tool is missing or failed.
+        """
+        given = self._named(self.encode(data) if data is not None else self._stored())
+        extra = self.corners(SELF_TEST_VECTORS // 2)
+        step = max(1, len(next(iter(given.values()))) * 2 // SELF_TEST_VECTORS)
+        vectors = {name: np.concatenate([given[name][::step], extra[name]]) for name in extra}
+        layout = Layout.from_json(self._ports) if "wires" in self._ports else None
+        design = Mutable(self.graph, self.path / "rtl", self.top, self.latency, self.inputs, self.outputs, layout)
+        found = self_test(design, vectors, count=mutants, seed=seed, progress=progress)
+        self.report["self_test"] = found.to_json()
+        save_report(self.path, self.report)
+        return found
 
     def resources(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,15 +38,24 @@ def simulate(
     no_proof: Annotated[
         bool, typer.Option("--no-proof", help="with all engines: leave out the proof for all inputs")
     ] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="put faults into the Verilog and show what notices each")
+    ] = False,
+    mutants: Annotated[int, typer.Option(min=1, max=65535, help="how many faults of the self-test")] = 100,
+    seed: Annotated[int, typer.Option(help="which faults of the self-test")] = 0,
 ) -> None:
     """Proves and simulates a converted project: whether it equals its golden model, bit for bit.
 
-    Exit codes: 0 equal; 1 a difference; 2 usage, data or tool; 3 a bug in hgq.
+    Exit codes: 0 equal; 1 a difference, or a fault of the self-test that nothing noticed; 2 usage, data or tool; 3 a
+    bug in hgq.
     """
     with exit_codes():
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
         array = load_arrays(data, "--data") if data is not None else None
+        if self_test:
+            _self_test(folder, array, mutants, seed)
+            return
         with Steps() as step:
             if engine in (Engine.KERAS, Engine.ALL):
                 step("start Keras")
@@ -58,6 +67,18 @@ def simulate(
             project = hgq.Project.load(folder)
             report = project.simulate(array, engine=engine.value, proof=not no_proof, progress=step)
         typer.echo("\n".join(evidence(report)))
+
+
+def _self_test(folder: Path, array: Any, mutants: int, seed: int) -> None:
+    with Steps() as step:
+        step("open the project")
+        import hgq
+        from hgq.errors import VerificationError
+
+        found = hgq.Project.load(folder).self_test(array, mutants=mutants, seed=seed, progress=step)
+    typer.echo(found.table())
+    if found.survivors:
+        raise VerificationError(f"{len(found.survivors)} of {len(found.mutants)} faults were noticed by nothing")
 
 
 def main() -> None:

@@ -90,13 +90,14 @@ def shortest_clock(
     # Nothing is faster than its slowest op, and nothing slower than all ops in a row.
     low = _picoseconds(max(delays, default=0.0) + model.register)
     high = max(_picoseconds(sum(delays) + model.register), low)
-    most = cycles(low)
-    if not ports <= latency <= most:
+    # Not the ports alone: time steps that share a module take a cycle each, however long it is.
+    least, most = cycles(high), cycles(low)
+    if not least <= latency <= most:
         raise ConversionError(
             [
-                f"  - latency={latency}: this model can have {ports} to {most} cycles, port registers included, by the "
+                f"  - latency={latency}: this model can have {least} to {most} cycles, port registers included, by the "
                 f"delay model of {model.name}; {most} reach {low / 1000:g} ns\n"
-                f"      Fix: latency={min(max(latency, ports), most)}, or clock_ns= in place of latency="
+                f"      Fix: latency={min(max(latency, least), most)}, or clock_ns= in place of latency="
             ]
         )
     if latency == most:

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from hgq.sim import simulator
+from hgq.sim.simulator import model
 from tests.fuzz.generate import generate
 from tests.fuzz.levels import Outcome, Rtl, check
 from tests.fuzz.model import Spec
@@ -62,7 +62,7 @@ class State:
 
 def compile_fast() -> None:
     """The fastest compilation in place of the fastest program: a model sees a few hundred vectors."""
-    simulator._COMPILE = ("-O0", *(flag for flag in simulator._COMPILE if not flag.startswith("-O")))
+    model._COMPILE = ("-O0", *(flag for flag in model._COMPILE if not flag.startswith("-O")))
 
 
 def run_round(

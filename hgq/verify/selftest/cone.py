@@ -18,14 +18,14 @@ from hgq.sim.verilator import RtlDesign, simulate
 from hgq.verify.selftest.mutants import ADDER, REGISTER, WIRE, Mutant
 from hgq.verify.selftest.text import mutated
 
-MOST_BITS = 16
+MOST_BITS = 20
 STEPS = ((0, 0), (1, 0), (0, 2), (1, 1), (2, 2), (3, 1), (4, 4), (8, 8))
 """How far a part reaches: readers after the mutated wire, makers before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A module's text by wire. lines: what defines a wire; reads: the wires there; widths: of all; tables: functions."""
+    """A module's text by wire. lines: what defines a wire; reads: the wires there; tables: functions, in lines."""
 
     lines: dict[str, list[str]]
     reads: dict[str, set[str]]

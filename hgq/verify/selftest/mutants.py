@@ -32,8 +32,8 @@ class Mutant:
     """A fault in the line `line` (from 0) of a file.
 
     kind: of `KINDS`. target: the wire, table, register, instance pin or port that is wrong. wrong: the expression in
-    place of `right`. condition: for a table, the argument for which it holds, else "". other: the second line of a swap,
-    as (line, target, right, wrong).
+    place of `right`. condition: for a table, the argument for which it holds, else "". other: the second line of a
+    swap, as (line, target, right, wrong).
     """
 
     kind: str
@@ -69,7 +69,8 @@ def mutants_of(files: Mapping[str, str], top: str) -> list[Mutant]:
         lines = text.split("\n")
         leaving = set(re.findall(r"\bn\d+\b", " ".join(re.findall(r"^  assign [^;]*;", text, re.MULTILINE))))
         for n, line in enumerate(lines):
-            found += [Mutant(kind, name, n, *rest) for kind, *rest in _of_line(line, name == f"{top}.v", leaving)]
+            parts = _of_line(line, name == f"{top}.v", leaving)
+            found += [Mutant(part[0], name, n, *part[1:]) for part in parts if part[2] != part[3]]
         found += [Mutant("inputs", name, *one, "", other) for one, other in _swaps(lines)]
     return found
 

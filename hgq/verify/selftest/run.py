@@ -20,7 +20,7 @@ from hgq.sim.verilator import RtlDesign, simulate
 from hgq.verify.proof import Layout, prove
 from hgq.verify.selftest.cone import equivalent
 from hgq.verify.selftest.mutants import KINDS, Mutant, mutants_of, sample
-from hgq.verify.selftest.text import CONTROL, TOP, mutated, selectable, top_level
+from hgq.verify.selftest.text import CONTROL, TOP, mutated, selectable, top_level, unread_modules
 
 EVIDENCE = ("lint", "proof", "vectors", "protocol")
 VECTORS = 1000
@@ -75,10 +75,10 @@ class SelfTest:
     def table(self) -> str:
         """As plain text, with the mutants that change nothing and those that survived."""
         columns = ("mutants", *EVIDENCE, "any", "equivalent", "survived")
-        lines = [f"{'fault':<48}" + "".join(f"{c:>11}" for c in columns)]
+        lines = [f"{'fault':<60}" + "".join(f"{c:>11}" for c in columns)]
         rows = self.rows()
-        lines += [f"{KINDS[row['kind']]:<48}" + "".join(f"{row[c]:>11}" for c in columns) for row in rows]
-        lines.append(f"{'in all':<48}" + "".join(f"{sum(row[c] for row in rows):>11}" for c in columns))
+        lines += [f"{KINDS[row['kind']]:<60}" + "".join(f"{row[c]:>11}" for c in columns) for row in rows]
+        lines.append(f"{'in all':<60}" + "".join(f"{sum(row[c] for row in rows):>11}" for c in columns))
         spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
         lines.append(f"{len(self.mutants)} of {self.of} mutants, {self.vectors} vectors each; {spent}")
         lines += [f"equivalent ({why}): {m}" for m, why in self.equal.items()]
@@ -86,14 +86,24 @@ class SelfTest:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Mutable:
+    """A design as Verilog on disk.
+
+    folder: holds its files, and ``sim/`` with models of cells. layout: for the proof; None leaves the proof out.
+    """
+
+    graph: Graph
+    folder: Path
+    top: str
+    latency: int
+    inputs: list[Port]
+    outputs: list[Port]
+    layout: Layout | None = None
+
+
 def self_test(
-    graph: Graph,
-    folder: Path,
-    layout: Layout | None,
-    inputs: list[Port],
-    outputs: list[Port],
-    top: str,
-    latency: int,
+    design: Mutable,
     vectors: Mapping[str, np.ndarray],
     *,
     count: int = 100,
@@ -103,8 +113,6 @@ def self_test(
     """Tests the verification of a design with `count` mutants of its Verilog, sampled evenly over the kinds.
 
     Args:
-        folder: holds the Verilog, and ``sim/`` with models of cells.
-        layout: for the proof; None leaves the proof out.
         vectors: integers of the input ports, by name.
 
     Raises:
@@ -112,21 +120,22 @@ def self_test(
             which the vectors show that it is wrong.
         ToolError: a tool is missing or failed.
     """
-    paths = sorted(folder.glob("*.v"))
-    cells = sorted((folder / "sim").glob("*.v"))
+    graph, top = design.graph, design.top
+    paths, cells = sorted(design.folder.glob("*.v")), sorted((design.folder / "sim").glob("*.v"))
     files = {path.name: path.read_text(encoding="utf-8") for path in paths}
-    every = mutants_of(files, top)
+    unread = unread_modules(files, top)  # logic of which only constants are left further on
+    every = [m for m in mutants_of(files, top) if m.file.removesuffix(".v") not in unread]
     chosen = sample(every, count, seed)
     rows = len(next(iter(vectors.values())))
-    width = -(-(bus_width(inputs) + CONTROL) // 32)
+    width = -(-(bus_width(design.inputs) + CONTROL) // 32)
     used = max(16, min(rows, VECTORS, WORDS // max(len(chosen) * width, 1)))
     x = {name: values[:: max(1, rows // used)][:used] for name, values in vectors.items()}
     result = SelfTest(chosen, len(every), len(next(iter(x.values()))), {m: [] for m in chosen})
     with tempfile.TemporaryDirectory(prefix="selftest-") as work:
-        _simulated(result, Path(work), graph, files, cells, inputs, outputs, top, latency, x, progress)
+        _simulated(result, Path(work), design, files, cells, x, progress)
         _linted(result, Path(work), files, cells, top, progress)
-        if layout is not None:
-            _proven(result, graph, files | {f"sim/{p.name}": p.read_text() for p in cells}, layout, progress)
+        if design.layout is not None:
+            _proven(result, graph, files | {f"sim/{p.name}": p.read_text() for p in cells}, design.layout, progress)
         start = time.perf_counter()
         left = [m for m in chosen if not result.killed[m] and m not in result.equal]
         if left:
@@ -141,22 +150,19 @@ def self_test(
 def _simulated(
     result: SelfTest,
     work: Path,
-    graph: Graph,
+    design: Mutable,
     files: Mapping[str, str],
     cells: list[Path],
-    inputs: list[Port],
-    outputs: list[Port],
-    top: str,
-    latency: int,
     x: Mapping[str, np.ndarray],
     progress: Callable[[str], None],
 ) -> None:
     """One build of the text with all mutants; vectors, idle clocks and resets for each of them in turn."""
+    graph, inputs, outputs, latency = design.graph, design.inputs, design.outputs, design.latency
     start = time.perf_counter()
     progress(f"self-test: {len(result.mutants)} mutants in one simulator")
     sources = list(cells)
     texts = selectable(files, result.mutants)
-    texts[f"{TOP}.v"] = top_level(top, bus_width(inputs), bus_width(outputs), latency)
+    texts[f"{TOP}.v"] = top_level(design.top, bus_width(inputs), bus_width(outputs), latency)
     for name, text in texts.items():
         (work / name).write_text(text, encoding="utf-8")
         sources.append(work / name)
@@ -169,8 +175,8 @@ def _simulated(
     for k in range(len(result.mutants) + 1):
         control = np.uint32(k) | steps.astype(np.uint32) << np.uint32(16)
         stimulus[k * rows : (k + 1) * rows] = _joined(control, CONTROL, ports, stimulus.shape[1])
-    design = RtlDesign(tuple(sources), TOP, bus_width(inputs) + CONTROL, bus_width(outputs) + 1, latency)
-    got = simulate(design, stimulus)
+    whole = RtlDesign(tuple(sources), TOP, bus_width(inputs) + CONTROL, bus_width(outputs) + 1, latency)
+    got = simulate(whole, stimulus)
     looked = slice(0, rows - latency - 1)
     for k, mutant in enumerate([None, *result.mutants]):
         own = got[k * rows : (k + 1) * rows][looked]

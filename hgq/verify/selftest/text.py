@@ -18,8 +18,7 @@ def mutated(text: str, mutant: Mutant) -> str:
     lines = text.split("\n")
     for n, target, right, wrong in _edits(mutant):
         line = lines[n]
-        if found := REGISTER.match(line):
-            del found
+        if REGISTER.match(line):
             declared = next(i for i, one in enumerate(lines) if re.match(rf"^  reg \[\d+:0\] {target};", one))
             lines[declared] = (
                 lines[declared].replace("  reg ", "  wire ", 1).replace(f"{target};", f"{target} = {wrong};", 1)
@@ -66,7 +65,7 @@ def top_level(design: str, in_width: int, out_width: int, latency: int) -> str:
             f"  input wire [{in_width + CONTROL - 1}:0] in_data,",
             f"  output wire out_valid,\n  output wire [{out_width}:0] out_data\n);",
             f"  wire [15:0] {SELECT} = in_data[15:0];",
-            f"  {design} design (.clk(clk), .rst(rst | in_data[17]), .in_valid(in_data[16]), "
+            f"  {design} dut (.clk(clk), .rst(rst | in_data[17]), .in_valid(in_data[16]), "
             f".in_data(in_data[{in_width + CONTROL - 1}:{CONTROL}]), .out_valid(out_data[0]), "
             f".out_data(out_data[{out_width}:1]));",
             *([f"  reg [{latency - 1}:0] valid;", "  always @(posedge clk) begin", *valid, "  end"] if latency else []),
@@ -74,6 +73,39 @@ def top_level(design: str, in_width: int, out_width: int, latency: int) -> str:
             "endmodule\n",
         ]
     )
+
+
+def unread_modules(files: Mapping[str, str], top: str) -> set[str]:
+    """The modules of which no value reaches out_data of `top`."""
+    body = re.sub(r"^  wire unused = .*?;", "", files[f"{top}.v"], flags=re.MULTILINE | re.DOTALL)
+    reads: dict[str, set[str]] = {}
+    for name, text in re.findall(
+        r"^ +(?:wire \[\d+:0\] |assign )?(\w+) (?:<?=) (.*?);", body, re.MULTILINE | re.DOTALL
+    ):
+        reads.setdefault(name, set()).update(_names(text))
+    instances = []
+    for module, pins in re.findall(r"^  (\w+) u\d+ \((.*)\);", body, re.MULTILINE):
+        outputs = set(re.findall(r"^  output wire \[\d+:0\] (\w+)", files[f"{module}.v"], re.MULTILINE))
+        ends: tuple[set[str], set[str]] = set(), set()
+        for pin, wires in re.findall(r"\.(\w+)\(([^()]*)\)", pins):
+            ends[pin in outputs].update(_names(wires))
+        instances.append((module, *ends))
+    alive, live, todo = set[str](), set[str](), ["out_data"]
+    while todo:
+        name = todo.pop()
+        if name in alive:
+            continue
+        alive.add(name)
+        todo += reads.get(name, ())
+        for module, read, made in instances:
+            if name in made:
+                live.add(module)
+                todo += read
+    return {module for module, _, _ in instances} - live
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w'])[A-Za-z]\w*", text))
 
 
 def _edits(mutant: Mutant) -> list[tuple[int, str, str, str]]:
@@ -118,9 +150,9 @@ def _select(lines: list[str], n: int, here: Sequence[tuple[int, Mutant, tuple[st
             choice = f"({SELECT} == 16'd{k} && in__ == {mutant.condition}) ? {wrong} : ({choice})"
         lines[n] = line.replace(f"= {found[3]}'d{found[4]};", f"= {choice};")
         return
-    for target, right in {(edit[0], edit[1]) for _, _, edit in here}:
-        wrong = [(k, edit[2]) for k, _, edit in here if edit[0] == target]
-        lines[n] = _replaced(lines[n], target, right, _choice(right, wrong))
+    for target, right in dict.fromkeys((edit[0], edit[1]) for _, _, edit in here):
+        faults = [(k, edit[2]) for k, _, edit in here if edit[0] == target]
+        lines[n] = _replaced(lines[n], target, right, _choice(right, faults))
 
 
 def _choice(right: str, wrong: Sequence[tuple[int, str]]) -> str:
