@@ -41,6 +41,11 @@ class FakeProject:
         self.asked.update(data=data, engine=engine)
         return {"data": 3, "corners": 1000, "engines": {"csim": {"vectors": 1003}}}
 
+    def self_test(self, data: np.ndarray | None, *, mutants: int, seed: int, progress: Any) -> SimpleNamespace:
+        self.asked.update(data=data, mutants=mutants, seed=seed)
+        left = ["one"] if seed == 7 else []
+        return SimpleNamespace(table=lambda: "the table", survivors=left, mutants=range(mutants))
+
     @classmethod
     def convert(cls, model: Path, out: Path, *, progress: Any = None, **options: Any) -> FakeProject:
         progress("frontend")
@@ -117,6 +122,14 @@ def test_verification_is_on_unless_it_is_turned_off(fake: type[FakeProject]) -> 
     assert fake.asked["verify"] is None
     convert("--no-verify")
     assert fake.asked["verify"] is False
+
+
+def test_self_test_prints_its_table_and_a_survivor_is_a_difference(fake: type[FakeProject]) -> None:
+    done = simulate("--self-test", "--mutants", "40", "--data", "x.npy")
+    assert done.exit_code == 0 and "the table" in done.output
+    assert fake.asked["mutants"] == 40 and fake.asked["seed"] == 0 and fake.asked["data"] is not None
+    done = simulate("--self-test", "--seed", "7")
+    assert done.exit_code == 1 and "the table" in done.output and "1 of 100 faults" in done.output
 
 
 def test_simulate_passes_data_and_engine_on(fake: type[FakeProject]) -> None:

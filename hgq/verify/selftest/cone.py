@@ -81,7 +81,8 @@ def _body(text: str) -> _Body:
     widths: dict[str, int] = {}
     tables: list[str] = []
     inside = False
-    for line in text.split("\n"):
+    for whole in text.split("\n"):
+        line = whole.split("  //")[0]  # comments hold names, too
         if line.startswith("  function") or inside:
             tables.append(line)
             inside = not line.startswith("  endfunction")
@@ -116,7 +117,7 @@ def _part(body: _Body, start: str, after: int, before: int) -> set[str] | None:
     for _ in range(after):
         part |= {name for name, reads in body.reads.items() if reads & part}
     for _ in range(before):
-        part |= {one for name in part for one in body.reads[name] if body.reads[one]}
+        part |= {one for name in part for one in body.reads[name] if body.reads.get(one)}
     return part
 
 
