@@ -128,9 +128,16 @@ def _refuse_slow_ops(design: Design, budget: float, clock_ns: float, model: Dela
     takes, node = max(
         ((model.delay(m, n), n) for m, n in _logic(design)), key=lambda pair: pair[0], default=(0.0, None)
     )
+    if budget < -SLACK and (node is None or takes <= 0.0):  # wires alone: no op says that the clock is too fast
+        raise ConversionError(
+            [
+                f"  - a clock of {clock_ns:g} ns is shorter than the {model.register:g} ns that a register takes by "
+                f"the delay model of {model.name}\n      Fix: use a clock of at least {_digits(model.register):.2f} ns."
+            ]
+        )
     if node is None or takes <= budget + SLACK:
         return
-    least = math.ceil((takes + model.register) * 100 - SLACK) / 100  # with two digits, and never below what it needs
+    least = _digits(takes + model.register)
     raise ConversionError(
         [
             f"  - {node.origin}: a {node.width}-bit {node.op} takes {takes:.2f} ns by the delay model of "
@@ -138,6 +145,11 @@ def _refuse_slow_ops(design: Design, budget: float, clock_ns: float, model: Dela
             f"      Fix: use a clock of at least {least:.2f} ns, or narrower types."
         ]
     )
+
+
+def _digits(ns: float) -> float:
+    """With two digits, and never below `ns`."""
+    return math.ceil(ns * 100 - SLACK) / 100
 
 
 def _pipelined(

@@ -40,3 +40,14 @@ def test_outputs_that_are_all_constant_have_the_latency_that_is_asked_for() -> N
     design = lower(builder.graph(builder.add("y", "relu", "x")), "net")
     assert insert_registers(design, 5.0, latency=4).latency == 4
     assert shortest_clock(design, 2) > 0
+
+
+def test_a_clock_shorter_than_a_register_is_refused_where_there_is_no_logic_either() -> None:
+    builder = Builder()
+    types = FixedArray.full((2,), FixedType(False, 4, 0))
+    builder.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.SAT)
+    design, model = lower(builder.graph(builder.add("y", "relu", "x")), "net"), delay_model("LFE5U-85F")
+    with pytest.raises(ConversionError, match=f"shorter than the {model.register:g} ns that a register takes") as error:
+        insert_registers(design, model.register / 2, model=model)
+    advised = float(re.search(r"at least ([\d.]+) ns", str(error.value))[1])  # type: ignore[index]
+    assert insert_registers(design, advised, model=model).latency == 2
