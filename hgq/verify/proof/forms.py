@@ -304,7 +304,7 @@ class Space:
             if len(members) > 1:
                 columns = [(self.atoms[atom].args[1], terms[atom]) for atom in members]
                 entries = [
-                    None if row[0] is None else sum(e * c for e, (_, c) in zip(row, columns, strict=True))
+                    None if None in row else sum(e * c for e, (_, c) in zip(row, columns, strict=True))
                     for row in zip(*(column for column, _ in columns), strict=True)
                 ]
                 rest = {atom: c for atom, c in terms.items() if atom not in members}
