@@ -105,7 +105,7 @@ def sequence() -> keras.Model:
     x = layers.Flatten(name="flat")(x)
     last = QDense(3, kernel_quantizer=one(), bias_quantizer=one(), name="last")(x)
     return keras.Model(
-        given, [last, QDense(2, kernel_quantizer=one(), use_bias=False, name="other")(x)], name="sequence"
+        given, [last, QDense(2, kernel_quantizer="quantized_po2(4)", use_bias=False, name="other")(x)], name="sequence"
     )
 
 

@@ -54,6 +54,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "use_stochastic_rounding": False,
     },
     "binary": {"use_01": False, "alpha": None, "use_stochastic_rounding": False, "scale_axis": None},
+    "quantized_po2": {
+        "bits": 8,
+        "max_value": None,
+        "use_stochastic_rounding": False,
+        "quadratic_approximation": False,
+        "log2_rounding": "rnd",
+        "qnoise_factor": 1.0,
+        "var_name": None,
+        "use_ste": True,
+        "use_variables": False,
+    },
     "ternary": {"alpha": None, "threshold": None, "use_stochastic_rounding": False, "number_of_unrolls": 5},
 }
 """The quantizers that are known: their arguments in order, with the defaults."""
@@ -67,6 +78,8 @@ PLAIN = {
     "use_real_tanh": False,
     "use_real_sigmoid": False,
     "post_training_scale": None,
+    "quadratic_approximation": False,
+    "log2_rounding": "rnd",
 }
 """Arguments with one value that has an exact meaning here, and that value; the others left out of ARGUMENTS' lists
 (use_ste, var_name ...) do not change results."""
@@ -168,13 +181,13 @@ def constant(spec: Spec, latent: np.ndarray, trained_scale: bool) -> tuple[Types
     alpha = spec.values.get("alpha")
     if alpha is None and trained_scale and "alpha" in spec.values:
         alpha = "auto_po2"
-    if spec.kind not in ("quantized_bits", "binary", "ternary"):
+    make = {"quantized_bits": _bits, "binary": _binary, "ternary": _ternary, "quantized_po2": _powers}.get(spec.kind)
+    if make is None:
         raise Unconvertible(f"its {spec.argument} is {spec.kind}", "use quantized_bits, binary or ternary for weights")
     if isinstance(alpha, bool | list | dict) or (isinstance(alpha, str) and alpha not in ("auto", "auto_po2")):
         raise Unconvertible(f"its {spec.argument} has alpha={alpha!r}", "train with alpha=1 or alpha='auto_po2'")
     if isinstance(alpha, int | float) and not 0 < alpha < math.inf:
         raise Unconvertible(f"its {spec.argument} has alpha={alpha!r}", "train with alpha=1")
-    make = {"quantized_bits": _bits, "binary": _binary, "ternary": _ternary}[spec.kind]
     results = [make(spec, latent.astype(dtype), alpha) for dtype in (np.float32, np.float64)]
     (mantissa, scale, types), (again, other, _) = results
     exponent = np.log2(scale.astype(np.float64))
@@ -271,6 +284,17 @@ def _ternary(spec: Spec, x: np.ndarray, alpha: Any) -> tuple[np.ndarray, np.ndar
         q = (np.abs(v) >= scale / 2) * np.sign(x)
         scale = _least_squares(alpha, x, q)
     return q, scale, _scaled(True, 1, scale, x)
+
+
+def _powers(spec: Spec, x: np.ndarray, alpha: Any) -> tuple[np.ndarray, np.ndarray, Types]:
+    """The sign and the nearest power of two, in the logarithm; 0 is the smallest of them."""
+    most = spec["max_value"]
+    bits = _whole(spec, "bits") - 1 - (most is None or most > 1)
+    size = np.maximum(np.abs(x), x.dtype.type(TINY))
+    size = size if most is None else np.minimum(size, x.dtype.type(most))
+    power = np.clip(np.rint(np.log(size) / np.log(x.dtype.type(2))), -(2**bits), 2**bits - 1)
+    scale = np.exp2(np.where(np.abs(x) < TINY, -(2**bits), power))
+    return np.where(x >= 0, 1, -1).astype(x.dtype), scale, _scaled(True, 1, scale, x)
 
 
 def _scaled(signed: bool, magnitude: int, unit: np.ndarray, x: np.ndarray, over: Overflow = Overflow.SAT_SYM) -> Types:

@@ -30,3 +30,13 @@ def test_the_integer_model_and_keras_give_what_the_library_predicts(name: str, t
         assert np.array_equal(made.reshape(expected.shape), expected)
         assert np.array_equal(floats[port], integers[port])
         assert len(np.unique(expected)) > 5, "the model says nothing"
+
+
+def test_a_file_of_another_library_is_converted_and_said_to_be_one(tmp_path: Path) -> None:
+    golden = GOLDEN["hgq2-dense"]
+    file = golden.written(tmp_path)
+    with pytest.raises(ValueError, match="a model of HGQ2 has its types already"):
+        hgq.convert(file, tmp_path / "out", calibrate=golden.x[0], verify=False)
+    project = hgq.convert(file, tmp_path / "out", verify=False)
+    assert project.report["library"] == "HGQ2"
+    assert np.array_equal(project.predict(golden.x[0]), golden.y[0])

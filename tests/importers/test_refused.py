@@ -79,7 +79,11 @@ REFUSED: dict[str, tuple[str, Change, list[str]]] = {
         set_in("relu", "activation", to="quantized_relu(4,1,negative_slope=0.25)"),
         ["negative_slope=0.25", "no exact meaning"],
     ),
-    "powers of two": ("qkeras-dense", set_in("a", "kernel_quantizer", to="quantized_po2(4)"), ["quantized_po2"]),
+    "powers of two": (
+        "qkeras-dense",
+        set_in("a", "kernel_quantizer", to="quantized_relu_po2(4)"),
+        ["quantized_relu_po2"],
+    ),
     "a real tanh": (
         "qkeras-dense",
         set_in("tanh", "activation", to="quantized_tanh(6,use_real_tanh=True)"),
@@ -129,6 +133,7 @@ def test_files_that_are_no_models_are_refused_whole(tmp_path: Path) -> None:
         file["a"] = 1
     empty.write_text("{}")
     cut.write_bytes(GOLDEN["hgq2-dense"].content[:2000])
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x07")
     with zipfile.ZipFile(tmp_path / "odd.keras", "w") as odd:
         odd.writestr("config.json", "[" * 100_000)
         odd.writestr("model.weights.h5", b"")
@@ -138,6 +143,7 @@ def test_files_that_are_no_models_are_refused_whole(tmp_path: Path) -> None:
         (cut, "no .keras file"),
         (tmp_path / "odd.keras", "cannot be read"),
         (tmp_path / "none.h5", "no such file"),
+        (tmp_path / "m.onnx", "ONNX and QONNX files are not read"),
     ):
         with pytest.raises(ConversionError, match=said):
             hgq.load(path)
