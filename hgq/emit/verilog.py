@@ -119,7 +119,8 @@ def _module(module: Module, version: str, uses: int) -> str:
     lines.append("")
     for port in module.outputs:
         elements = [signals[ref] for ref in port.refs if signals[ref].name is not None]
-        lines.append(f"  assign {port.name} = {_concat(s.low(s.type.width) for s in elements)};")
+        if elements:  # a port without bits is none
+            lines.append(f"  assign {port.name} = {_concat(s.low(s.type.width) for s in elements)};")
     unused = [bits for s in signals if s.name is not None for bits in s.unread()]
     empty = [port.name for port in module.inputs if not _width(module, port)]
     return template("rtl/module.v.j2").render(
