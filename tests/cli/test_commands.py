@@ -34,7 +34,7 @@ class FakeProject:
         cls.asked["folder"] = folder
         return cls()
 
-    def simulate(self, data: np.ndarray | None = None, engine: str = "all", *, progress: Any) -> dict[str, Any]:
+    def simulate(self, data: np.ndarray | None = None, engine: str = "all", *, proof: bool, progress: Any) -> dict[str, Any]:
         progress("lint")
         if self.fails:
             raise self.fails
@@ -84,7 +84,7 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
     np.savez("many.npz", a=np.zeros((2, 3)), b=np.ones((4, 3)))
     options = "--calibrate x.npy --verify many.npz:b --clock-ns 2.5 --backend Vivado --part xcvu9p --input-type s16f8"
     options += " --effort 3 --objective adders --io-type io_stream"
-    options += " --weights w.h5 --types s8f6 --drop-softmax"
+    options += " --weights w.h5 --types s8f6 --drop-softmax --no-proof"
     done = convert(*options.split())
     assert done.exit_code == 0, done.output
     asked = fake.asked
@@ -102,6 +102,7 @@ def test_convert_passes_every_option_on_and_prints_the_summary(fake: type[FakePr
         "input_type": "s16f8",
         "effort": 3,
         "objective": "adders",
+        "proof": False,
         "weights": Path("w.h5"),
         "types": "s8f6",
         "drop_softmax": True,
