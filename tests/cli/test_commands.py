@@ -34,7 +34,9 @@ class FakeProject:
         cls.asked["folder"] = folder
         return cls()
 
-    def simulate(self, data: np.ndarray | None = None, engine: str = "all", *, proof: bool, progress: Any) -> dict[str, Any]:
+    def simulate(
+        self, data: np.ndarray | None = None, engine: str = "all", *, proof: bool, progress: Any
+    ) -> dict[str, Any]:
         progress("lint")
         if self.fails:
             raise self.fails
