@@ -86,19 +86,36 @@ class Walker:
             if made is not None:
                 return Word(self._smallest(made, width), width, None)
         if "hgq_add3" in cell.type:
-            return Word(self._smallest(self._three(cell), width), width, None)
+            return Word(self._three(cell), width, None)
         found = by_trial(self.space, cell, self._bit, self.netlist.memories)
         if found is None:
             raise NoRule(f"no rule for a {cell.type.lstrip('$')} of {width} bits")
         return Word(found[0], width, None, other=found[1])
 
+    def total(self, operands: Callable[[bool], Form], width: int) -> Form:
+        """A sum modulo ``2**width``, of operands as the whole numbers that they were cut from or as the smallest.
+
+        Whichever makes a number that the word holds is what the text means; else the whole numbers are as good.
+        """
+        first = self._smallest(operands(True), width)
+        if self._held(first, width):
+            return first
+        second = self._smallest(operands(False), width)
+        return second if self._held(second, width) else first
+
+    @staticmethod
+    def _held(form: Form, width: int) -> bool:
+        """Whether a word holds the number, without or with a sign."""
+        half = 1 << width - 1
+        return (form.lo >= 0 and form.hi < 2 * half) or (form.lo >= -half and form.hi < half)
+
     def _smallest(self, form: Form, width: int) -> Form:
         """Of the integers that a word can stand for, one that it holds with or without a sign, where that is easy."""
-        size, half = 1 << width, 1 << width - 1
-        if (form.lo >= 0 and form.hi < size) or (form.lo >= -half and form.hi < half and not self.space.parted(form)):
+        half = 1 << width - 1
+        if self._held(form, width) and (form.lo >= 0 or not self.space.parted(form)):
             return form
         found = alike(self.space, form, width, -half, half - 1)
-        return found or alike(self.space, form, width, 0, size - 1) or form
+        return found or alike(self.space, form, width, 0, 2 * half - 1) or form
 
     def _bit(self, bit: Bit) -> Form | None:
         """The form of a net; None where it is undefined."""
@@ -111,8 +128,12 @@ class Walker:
         if isinstance(rule, str):
             raise NoRule(f"hgq_add3: {rule}", wrong=True)
         signs, const = rule
-        operands = [(self.value(cell.pins[pin], None), sign) for pin, sign in zip("abc", signs, strict=True)]
-        return self.space.sum(operands, const)
+
+        def operands(whole: bool) -> Form:
+            values = [self.value(cell.pins[pin], None, whole=whole) for pin in "abc"]
+            return self.space.sum(zip(values, signs, strict=True), const)
+
+        return self.total(operands, len(cell.pins["sum"]))
 
     def _register(self, cell: Cell) -> None:
         if not cell.flag("CLK_POLARITY"):
@@ -153,11 +174,11 @@ class Walker:
             raise NoRule(f"operands come {' and '.join(map(str, sorted(found)))} clocks after the inputs", wrong=True)
         return found.pop() if found else None
 
-    def operand(self, cell: Cell, pin: str, width: int | None) -> Form:
+    def operand(self, cell: Cell, pin: str, width: int | None, *, whole: bool = False) -> Form:
         """A pin as an integer; modulo ``2**width``, or exactly where no width is given."""
         bits, signed = cell.pins[pin], cell.flag(f"{pin}_SIGNED")
         if width is not None and len(bits) >= width:
-            return self.value(bits[:width], None)
+            return self.value(bits[:width], None, whole=whole)
         return self.value(bits, signed)
 
     def value(self, bits: Sequence[Bit], signed: bool | None, *, whole: bool = False) -> Form:
@@ -249,8 +270,11 @@ Rule = Callable[[Walker, Cell, int], "Form | None"]
 
 def _sum(sign: int) -> Rule:
     def rule(walker: Walker, cell: Cell, width: int) -> Form:
-        a, b = (walker.operand(cell, pin, width) for pin in "AB")
-        return walker.space.add(a, b, sign)
+        def operands(whole: bool) -> Form:
+            a, b = (walker.operand(cell, pin, width, whole=whole) for pin in "AB")
+            return walker.space.add(a, b, sign)
+
+        return walker.total(operands, width)
 
     return rule
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from hgq.verify.proof.atoms import Atom, Exhausted, Form
 from hgq.verify.proof.identity import Identity
 
-STEPS = 5000
+STEPS = 50000
 """Windows that the answer to one question (a cell, an expected element) may take."""
 
 
