@@ -60,10 +60,8 @@ def plan(graph: Graph, top: str, options: Mapping[str, Any]) -> tuple[Design, Ca
 
 PLAIN, FUSED = 0, 1
 """The measures of `fused_estimate`: LUTs with adders of two operands, and of three."""
-WARY, EAGER = 0.94, 1.0
-"""How much tables must save before the passes; what they save after them is seen when the designs are priced."""
-WAYS = (cmvm.Way(PLAIN, WARY), cmvm.Way(PLAIN, EAGER))
-CARRY_WAYS = (cmvm.Way(FUSED, WARY), cmvm.Way(PLAIN, EAGER), cmvm.Way(FUSED, WARY, deeper=1))
+WAYS = (cmvm.Way(PLAIN),)
+CARRY_WAYS = (cmvm.Way(FUSED), cmvm.Way(PLAIN), cmvm.Way(FUSED, deeper=1))
 """Where adders may have three operands. Two levels of adders of two operands are one of three, so a level more may
 still be no cycle more; and tables that only pay beside adders of two operands may be what saves a cycle."""
 SAVED = 1

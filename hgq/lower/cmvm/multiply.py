@@ -23,6 +23,9 @@ from hgq.netlist.module import Builder, Module
 DEFAULT = Options()
 FEW_BITS = 4
 """Inputs of more bits than this never go into tables."""
+WORTH = 0.94
+"""Tables must save six parts in a hundred. Passes that follow save more on adders (absorb_constants), and the estimate
+is kinder to tables than synthesis: README.md."""
 HOPELESS = 1.02
 """Once tables for wider inputs cost so much more than the best, by every measure, still wider ones are not tried."""
 Price = Callable[[Module], tuple[int, ...]]
@@ -49,12 +52,10 @@ class Trials:
 class Way:
     """How to choose between adders and tables.
 
-    measure: which of the prices in `Trials` counts. worth: what part of the LUTs without them tables may cost; passes
-    that come later (absorb_constants) save more on adders. deeper: adder levels beyond those of the options.
+    measure: which of the prices in `Trials` counts. deeper: adder levels beyond those of the options.
     """
 
     measure: int = 0
-    worth: float = 1.0
     deeper: int = 0
 
 
@@ -168,7 +169,7 @@ def _limit(prices: dict[int, tuple[int, ...]], way: Way) -> int:
     """The best of the limits that were priced."""
     best, least = 0, inf
     for limit, luts in prices.items():
-        if luts[way.measure] < (way.worth if limit else 1) * least:
+        if luts[way.measure] < (WORTH if limit else 1) * least:
             best, least = limit, luts[way.measure]
     return best
 
