@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 
 from hgq.fixed import width_of
 from hgq.netlist.module import Module, Node
-from hgq.netlist.ops import table_params, table_sum_params
+from hgq.netlist.ops import SUBTRACTED, select_width, table_params, table_sum_params
 
 BAND = 0.10
 """For every design in hgq/report/README.md the estimate lies within this part of what Yosys maps to Xilinx cells."""
@@ -73,7 +73,8 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
         case "relu":
             return max(width - low, 0)
         case "max" | "min":
-            return width + max(a.width + shift for a, shift in zip(args, node.params, strict=True))
+            wide = select_width(node.params, *((a.lo, a.hi) for a in args))
+            return width + (wide - 1 if wide <= SUBTRACTED else wide // 2 + 2)
         case "mul":
             return args[0].width * args[1].width
         case "lookup":

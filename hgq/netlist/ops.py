@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hgq.errors import IRError
-from hgq.fixed import FixedType
+from hgq.fixed import FixedType, width_of
 from hgq.netlist.signal import Signal
 
 Range = tuple[int, int]
@@ -91,15 +91,31 @@ def _select_infer(pick: Callable[[int, int], int]) -> Callable[..., Range]:
     return infer
 
 
+SUBTRACTED = 7
+"""Up to so many bits of difference, numbers are compared by its sign: Yosys makes LUT trees of narrow comparisons, 17
+LUTs for the larger of two 6-bit numbers in place of 12. Wider ones it compares on a carry chain, two bits a LUT."""
+
+
+def select_width(params: tuple[int, ...], a: Range, b: Range) -> int:
+    """Of a `max` or `min`, the bits of the difference of its operands, sign included."""
+    sa, sb = params
+    return width_of(min((a[0] << sa) - (b[1] << sb), -1), (a[1] << sa) - (b[0] << sb))
+
+
 def _select_verilog(sign: str) -> Callable[..., str]:
-    """The larger (or smaller) operand: both are compared in as many bits as hold either."""
+    """The larger (or smaller) operand, by the sign of a difference or by a comparison."""
 
     def verilog(params: tuple[int, int], out: FixedType, a: Signal, b: Signal) -> str:
         sa, sb = params
+        first, second = a.extend(out.width, sa), b.extend(out.width, sb)
+        width = select_width(params, (a.lo, a.hi), (b.lo, b.hi))
+        if width <= SUBTRACTED:
+            test = f"$signed({a.extend(width, sa)} - {b.extend(width, sb)}) < {width}'sd0"
+            return f"({test}) ? {second} : {first}" if sign == ">" else f"({test}) ? {first} : {second}"
         ends = (a.lo << sa, a.hi << sa, b.lo << sb, b.hi << sb)
-        width = FixedType.holding(min(*ends, -1), max(ends), 0).width
+        width = width_of(min(*ends, -1), max(ends))
         test = f"$signed({a.extend(width, sa)}) {sign} $signed({b.extend(width, sb)})"
-        return f"({test}) ? {a.extend(out.width, sa)} : {b.extend(out.width, sb)}"
+        return f"({test}) ? {first} : {second}"
 
     return verilog
 
