@@ -20,6 +20,8 @@ from hgq.ports import Port, bus_width, pack, unpack
 from hgq.report import summary
 from hgq.report.resources import measure, save_report
 from hgq.sim.csim import run_csim
+from hgq.sim.icarus import VECTORS as ICARUS
+from hgq.sim.icarus import icarus_installed, simulate_icarus
 from hgq.sim.mapped import simulate_mapped
 from hgq.sim.protocol import check_protocol
 from hgq.sim.route import SEEDS, nextpnr_version, route
@@ -33,6 +35,8 @@ from hgq.verify.run import Tensors
 from hgq.verify.selftest import Mutable, SelfTest, self_test
 
 ENGINES = ("proof", "csim", "verilator", "cocotb", "keras")
+SECOND = "icarus"
+"""A further simulator of the Verilog: takes part where it is installed, on the first and last vectors."""
 PROTOCOL_VECTORS = 2000
 """How many vectors the clock-by-clock test takes: it is slow and looks at timing, not at values."""
 SELF_TEST_VECTORS = 1000
@@ -81,10 +85,9 @@ class Project:
         Args:
             x: array of shape ``(samples, *shape)``; a list or dict of them where the model has several inputs.
         """
-        shapes = {port.name: port.types.shape for port in self.inputs}
         return [
             encode(one, port.types, port.rounding, port.overflow)  # type: ignore[arg-type]
-            for one, port in zip(tensors(x, shapes), self.inputs, strict=True)
+            for one, port in zip(self.real(x), self.inputs, strict=True)
         ]
 
     def predict(self, x: Any) -> Any:
@@ -98,7 +101,7 @@ class Project:
 
     def predict_integers(self, x: Any) -> list[np.ndarray]:
         """`predict` as the integers on the output ports, in LSBs of ``outputs[i].types``."""
-        results = evaluate(self.graph, self._named(self.encode(x)))
+        results = evaluate(self.graph, self.named(self.encode(x)))
         return [results[name] for name in self.graph.outputs]
 
     def corners(self, count: int) -> dict[str, np.ndarray]:
@@ -119,7 +122,8 @@ class Project:
 
         Args:
             data: real numbers for the input ports; without them the vectors of the conversion (tb/vectors.npz).
-            engine: "proof" (needs no data), "csim", "verilator", "cocotb", "keras" or "all".
+            engine: "proof" (needs no data), "csim", "verilator", "cocotb", "keras", "icarus", or "all" (Icarus then only
+                where it is installed).
             corners: how many corner vectors come on top; by default 100,000, fewer for very wide inputs.
             proof: whether "all" begins with the proof that the Verilog computes the integer model for all inputs.
 
@@ -127,13 +131,14 @@ class Project:
             VerificationError: at the first difference.
             ToolError: a tool is missing or failed.
         """
-        if engine not in (*ENGINES, "all"):
-            raise ValueError(f"engine={engine!r}; choose one of {', '.join(ENGINES)}, all")
-        chosen = tuple(e for e in ENGINES if proof or e != "proof") if engine == "all" else (engine,)
+        if engine not in (*ENGINES, SECOND, "all"):
+            raise ValueError(f"engine={engine!r}; choose one of {', '.join(ENGINES)}, {SECOND}, all")
+        everything = (*ENGINES, *((SECOND,) if icarus_installed() else ()))
+        chosen = tuple(e for e in everything if proof or e != "proof") if engine == "all" else (engine,)
         if chosen == ("proof",):
             return self.verify(None, chosen, progress=progress)
-        encoded = self.encode(data) if data is not None else self._stored()
-        return self.verify(self._named(encoded), chosen, corners=corners, progress=progress)
+        encoded = self.encode(data) if data is not None else self.stored()
+        return self.verify(self.named(encoded), chosen, corners=corners, progress=progress)
 
     def verify(
         self,
@@ -173,6 +178,10 @@ class Project:
         if "cocotb" in engines:
             progress("Verilog under cocotb, clock by clock")
             verdict["Verilog (cocotb protocol)"] = self._protocol({k: x[:PROTOCOL_VECTORS] for k, x in vectors.items()})
+        if SECOND in engines:
+            progress("Verilog in Icarus")
+            some = {k: np.concatenate([x[: ICARUS // 2], x[-ICARUS // 2 :]])[:ICARUS] for k, x in vectors.items()}
+            verdict |= verify_engines(self.graph, some, {"Verilog (Icarus)": self._icarus}).to_json()
         return {"data": samples, "corners": len(next(iter(extra.values()))), "engines": verdict, "proof": proven}
 
     def prove(self, *, progress: Progress = lambda _: None) -> ProofResult:
@@ -288,7 +297,7 @@ class Project:
         """The mapped netlist against the integer model, on stored samples and corner vectors."""
         x = self.corners(MAPPED_VECTORS // 2)
         if (self.path / "tb" / "vectors.npz").is_file():
-            stored = self._named(self._stored())
+            stored = self.named(self.stored())
             x = {name: np.concatenate([stored[name][: MAPPED_VECTORS // 2], x[name]]) for name in x}
         netlist, width = mapped.netlist(), bus_width(self.outputs)
 
@@ -323,6 +332,10 @@ class Project:
         words = simulate(self.rtl_design(), pack(self.inputs, [x[name] for name in self.graph.inputs]))
         return dict(zip(self.graph.outputs, unpack(self.outputs, words), strict=True))
 
+    def _icarus(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        words = simulate_icarus(self.rtl_design(), pack(self.inputs, [x[name] for name in self.graph.inputs]))
+        return dict(zip(self.graph.outputs, unpack(self.outputs, words), strict=True))
+
     def _protocol(self, x: Mapping[str, np.ndarray]) -> dict[str, Any]:
         golden = evaluate(self.graph, x)
         words = pack(self.inputs, [x[name] for name in self.graph.inputs])
@@ -336,19 +349,42 @@ class Project:
         return localise_rtl(self.graph, pipeline, combinational, self.path / "rtl", self.inputs)(one, at_output)
 
     def _keras(self) -> Engine:
+        from hgq.frontend.predict import keras_engine
+
+        return keras_engine(self._model(), self.graph, float64=not self.report["certificate"]["exact32"])
+
+    def _model(self) -> Any:
+        """model.keras, if it has the inputs of the graph."""
         from hgq.frontend.load import load_model
         from hgq.frontend.model import input_shapes
-        from hgq.frontend.predict import keras_engine
 
         file = self.path / "model.keras"
         model = load_model(file)
         shapes = {port.name: port.types.shape for port in self.inputs}
         if input_shapes(model) != shapes:
             raise ProjectError(file, f"its inputs are {input_shapes(model)}, those of model.ir are {shapes}")
-        return keras_engine(model, self.graph, float64=not self.report["certificate"]["exact32"])
+        return model
 
-    def _stored(self) -> list[np.ndarray]:
+    def keras_layers(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What each quantised layer of model.keras gives for integers of the ports: real values by IR node."""
+        from hgq.frontend.predict import layer_values
+
+        values = layer_values(self._model(), self.graph, x, float64=not self.report["certificate"]["exact32"])
+        return {name: decode(m, self.graph[name].range.frac) for name, m in values.items()}
+
+    def trace(self, sample: int, data: Any = None, *, progress: Progress = lambda _: None) -> dict[str, Any]:
+        """One sample through every engine, layer by layer, with a waveform; see `hgq.tracing.trace_sample`."""
+        from hgq.tracing import trace_sample
+
+        return trace_sample(self, sample, data, progress=progress)
+
+    def stored(self) -> list[np.ndarray]:
+        """The input vectors of tb/vectors.npz as integers of the ports."""
         return stored_vectors(self.path / "tb" / "vectors.npz", self.inputs)
 
-    def _named(self, encoded: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def real(self, x: Any) -> list[np.ndarray]:
+        """`x` as one float32 array for each input port; see `encode`."""
+        return tensors(x, {port.name: port.types.shape for port in self.inputs})
+
+    def named(self, encoded: list[np.ndarray]) -> dict[str, np.ndarray]:
         return {port.name: x for port, x in zip(self.inputs, encoded, strict=True)}

@@ -231,7 +231,7 @@ def test_a_damaged_project_names_the_file(name: str, made: Path, tmp_path: Path)
     damage(copy)
     with pytest.raises(ProjectError, match=match):
         project = Project.load(copy)
-        project._stored()
+        project.stored()
         project.rtl_design()
 
 

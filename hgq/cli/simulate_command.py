@@ -22,6 +22,7 @@ class Engine(StrEnum):
     VERILATOR = "verilator"
     COCOTB = "cocotb"
     KERAS = "keras"
+    ICARUS = "icarus"
     ALL = "all"
 
 
@@ -33,6 +34,10 @@ def simulate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="what hgq-convert wrote")],
     data: Annotated[
         str | None, typer.Option(metavar="FILE.npy", help="samples to run; without it, the project's own vectors")
+    ] = None,
+    trace: Annotated[
+        int | None,
+        typer.Option(metavar="SAMPLE", help="one sample, layer by layer, in every engine; writes FOLDER/trace/"),
     ] = None,
     engine: Annotated[Engine, typer.Option(help="which engine to compare with the golden model")] = Engine.ALL,
     no_proof: Annotated[
@@ -57,7 +62,7 @@ def simulate(
             _self_test(folder, array, mutants, seed)
             return
         with Steps() as step:
-            if engine in (Engine.KERAS, Engine.ALL):
+            if trace is not None or engine in (Engine.KERAS, Engine.ALL):
                 step("start Keras")
                 start_keras()
             step("open the project")
@@ -65,8 +70,30 @@ def simulate(
             from hgq.report.text import evidence
 
             project = hgq.Project.load(folder)
+            if trace is not None:
+                show_trace(project, trace, array, step)
+                return
             report = project.simulate(array, engine=engine.value, proof=not no_proof, progress=step)
         typer.echo("\n".join(evidence(report)))
+        if engine == Engine.ALL and "Verilog (Icarus)" not in report["engines"]:
+            typer.echo("Icarus Verilog is not installed (apt install iverilog), so there was no second simulator")
+
+
+def show_trace(project: Any, sample: int, array: Any, step: Steps) -> None:
+    """Prints the trace of a sample.
+
+    Raises:
+        VerificationError: an engine differs on the way; after the table is printed.
+    """
+    from hgq.errors import VerificationError
+    from hgq.report.trace_text import trace_text
+    from hgq.verify.trace import first_difference_of
+
+    found = project.trace(sample, array, progress=step)
+    typer.echo(trace_text(found) + f"written: {project.path / 'trace'}/trace.json, {found['waveform']}")
+    different = first_difference_of(found["layers"])
+    if different:
+        raise VerificationError(different)
 
 
 def _self_test(folder: Path, array: Any, mutants: int, seed: int) -> None:

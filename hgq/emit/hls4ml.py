@@ -75,6 +75,12 @@ def emit_hls4ml(
     return todo.names
 
 
+def layer_names(graph: Graph, project_name: str) -> dict[str, str]:
+    """Node name -> name of its hls4ml layer in the project of arrays that `emit_hls4ml` wrote under `project_name`."""
+    with _quiet():
+        return plan(graph, {project_name.lower(), *_words_of_hls4ml()}).names
+
+
 def _words_of_hls4ml() -> set[str]:
     """Every lower-case word in the files that hls4ml fills in: a port of that name could clash with a variable."""
     import hls4ml

@@ -235,7 +235,7 @@ def functional_of(model: keras.Model) -> Any:
     )
 
 
-def _calls(functional: Any) -> list[tuple[Any, Any, int]]:
+def calls_of(functional: Any) -> list[tuple[Any, Any, int]]:
     """Every call of a layer, in an order in which arguments come first: (layer, Keras node, how many calls before)."""
     inside = [
         node for depth in sorted(functional._nodes_by_depth, reverse=True) for node in functional._nodes_by_depth[depth]
@@ -273,7 +273,7 @@ class Reader:
         Raises:
             ConversionError: with every reason for which it cannot be converted.
         """
-        for operation, node, call in _calls(keras.Model(_sources(tensor), tensor)):
+        for operation, node, call in calls_of(keras.Model(_sources(tensor), tensor)):
             if any(id(t) not in self._values for t in node.output_tensors):
                 name = operation.name if not call else f"{operation.name}.{call + 1}"
                 made = _read(self._context, operation, node, name, self._values)
@@ -300,7 +300,7 @@ def _sources(tensor: Any) -> list[Any]:
 def _walk(context: Context, functional: Any, given: Sequence[Value | None], prefix: str) -> list[Value | None]:
     """What a functional graph makes of its inputs; None for what cannot be converted."""
     values: dict[int, Value | None] = {id(t): v for t, v in zip(functional.inputs, given, strict=True)}
-    for operation, node, call in _calls(functional):
+    for operation, node, call in calls_of(functional):
         name = prefix + operation.name
         made = _read(context, operation, node, name if not call else f"{name}.{call + 1}", values)
         for t, value in zip(node.output_tensors, made, strict=True):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from hgq.fixed import decode
-from hgq.frontend.model import functional_of
+from hgq.frontend.model import calls_of, functional_of
 from hgq.ir.evaluate import batch_size, evaluate
 from hgq.ir.graph import Graph, Node
 from hgq.layers import QLayer
@@ -52,14 +52,27 @@ def float32_error(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndar
     return off
 
 
-def layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs of every quantised layer, by the IR node that stands for it, in the order of the graph."""
+def layer_values(
+    model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarray], *, float64: bool = False
+) -> dict[str, np.ndarray]:
+    """Outputs of every quantised layer, by the IR node that stands for it, in the order of the graph.
+
+    Args:
+        float64: ask a float64 copy, for models whose arithmetic does not fit float32.
+    """
+    with double_precision(float64):
+        return _layer_values(copy_model(model, "float64") if float64 else model, graph, inputs)
+
+
+def _layer_values(model: keras.Model, graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     source = functional_of(model)
     last = {node.origin: node.name for node in graph}  # the last node of a layer is what the layer gives
+    calls = calls_of(source)
+    often = {id(layer) for layer, _, before in calls if before}  # their nodes are named otherwise
     tensors = {
-        last[layer.name]: layer.output
-        for layer in source.layers
-        if isinstance(layer, QLayer) and layer.name in last and len(layer._inbound_nodes) == 1
+        last[layer.name]: node.output_tensors[0]
+        for layer, node, _ in calls
+        if isinstance(layer, QLayer) and layer.name in last and id(layer) not in often
     }
     x = [_floats(graph[name], inputs[name], None) for name in graph.inputs]
     values = _predict(keras.Model(source.inputs, list(tensors.values())), x, batch_size(graph))

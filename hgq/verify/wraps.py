@@ -17,10 +17,11 @@ from hgq.ir.graph import Graph
 class Wraps:
     """Of `samples`, how many left the range at one quantizer.
 
-    layer: the Keras layer, and which of its quantizers. overflow: what happened to them.
+    node: the quantizer's node. layer: the Keras layer, and which of its quantizers. overflow: what happened to them.
     elements: the elements concerned, in C order.
     """
 
+    node: str
     layer: str
     overflow: Overflow
     count: int
@@ -52,6 +53,7 @@ def count_wraps(graph: Graph, inputs: Mapping[str, np.ndarray]) -> list[Wraps]:
             elements[node.name] = elements.get(node.name, np.zeros(flat.shape[1], bool)) | flat.any(axis=0)
     return [
         Wraps(
+            name,
             _quantizer(graph, name),
             graph[name].attrs["overflow"],
             count,

@@ -1,0 +1,86 @@
+"""`hgq-simulate --trace` and the second simulator, on one small model that wraps."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import hgq
+from hgq.errors import VerificationError
+from hgq.layers import QDense
+from hgq.project import Project
+from hgq.report.trace_text import trace_text
+from hgq.sim.icarus import icarus_installed
+from hgq.training import calibrate
+from hgq.verify.trace import first_difference_of
+
+X = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((4,), name="x"), QDense(3, activation="relu", name="a"), QDense(2, name="b")])
+    calibrate(model, X)
+    out = tmp_path_factory.mktemp("project") / "net"
+    hgq.convert(model, out, verify=False)
+    return out
+
+
+def damaged(made: Path, copy: Path, file: str, old: str, new: Any) -> Project:
+    shutil.copytree(made, copy)
+    text = (copy / file).read_text()
+    changed = re.sub(old, new, text, count=1, flags=re.MULTILINE)
+    assert changed != text
+    (copy / file).write_text(changed)
+    return Project.load(copy)
+
+
+@pytest.mark.rtl
+@pytest.mark.hls
+def test_a_sample_is_followed_through_every_engine(made: Path, tmp_path: Path) -> None:
+    project = damaged(made, tmp_path / "net", "rtl/net_a.v", r"^(  wire .* = .*) \+ (.*;)", r"\1 - \2")
+    data = X.copy()
+    data[5] *= 100
+    found = project.trace(5, data)
+    rows = {row["node"]: row for row in found["layers"]}
+    golden = rows["a.relu"]["golden"]
+    assert rows["a.relu"]["Keras"] == rows["a.relu"]["C simulation"] == golden
+    assert rows["b.sum"]["Keras"] == rows["b.sum"]["C simulation"] == rows["b.sum"]["golden"]
+    (y,) = (project.predict(data[5:6]),)
+    assert rows["b.sum"]["golden"] == y[0].tolist()
+    assert found["not_seen"] == {} and "Verilog" in rows["b.in"] and "Verilog" in rows["b.sum"]
+    assert found["ports"][0]["layer"] == "input x" and found["ports"][0]["count"] == 1
+    low, high = rows["x"]["used"]
+    x = project.encode(data)[0] * 2.0 ** -np.asarray(project.inputs[0].types.frac)
+    assert (low, high) == (x.min(), x.max())
+    # The damage lies in layer a, and shows at what its module gives to b, for some sample.
+    different = [first_difference_of(project_rows["layers"]) for project_rows in (found,)]
+    text = trace_text(found)
+    assert "sample 5 of 60" in text and "input x: 1 sample(s) leave the port's range (WRAP)" in text
+    assert different == [None] or "Verilog is the first to differ, at layer 'b'" in text
+    wave = (tmp_path / "net/trace/sample_5.vcd").read_text()
+    assert "$scope module net $end" in wave and "in_valid" in wave
+    assert json.loads((tmp_path / "net/trace/trace.json").read_text()) == found
+    with pytest.raises(ValueError, match=r"sample 60: there are 60, counted from 0"):
+        project.trace(60, data)
+
+
+@pytest.mark.rtl
+@pytest.mark.skipif(not icarus_installed(), reason="Icarus Verilog is not installed; apt install iverilog")
+def test_icarus_finds_what_is_wrong_late_or_unknown(made: Path, tmp_path: Path) -> None:
+    found = Project.load(made).simulate(X, engine="icarus", corners=940)
+    assert found["engines"]["Verilog (Icarus)"] | {"seconds": 0} == {"vectors": 1000, "differences": 0, "seconds": 0}
+    wrong = damaged(made, tmp_path / "wrong", "rtl/net_a.v", r"^(  wire .* = .*) \+ (.*;)", r"\1 - \2")
+    with pytest.raises(VerificationError, match=r"Icarus\) differs from the golden model at layer 'b'"):
+        wrong.simulate(X, engine="icarus", corners=940)
+    late = damaged(made, tmp_path / "late", "ports.json", r'"latency": (\d+)', lambda m: f'"latency": {int(m[1]) + 1}')
+    with pytest.raises(VerificationError, match=r"Icarus: 999 of 1000 outputs are valid"):
+        late.simulate(X, engine="icarus", corners=940)
