@@ -122,8 +122,8 @@ class Project:
 
         Args:
             data: real numbers for the input ports; without them the vectors of the conversion (tb/vectors.npz).
-            engine: "proof" (needs no data), "csim", "verilator", "cocotb", "keras", "icarus", or "all" (Icarus then only
-                where it is installed).
+            engine: "proof" (needs no data), "csim", "verilator", "cocotb", "keras", "icarus" or "all" (Icarus where it
+                is installed).
             corners: how many corner vectors come on top; by default 100,000, fewer for very wide inputs.
             proof: whether "all" begins with the proof that the Verilog computes the integer model for all inputs.
 
