@@ -211,7 +211,7 @@ class Project:
             VerificationError: the Verilog differs from the model without any fault.
             ToolError: a tool is missing or failed.
         """
-        given = self._named(self.encode(data) if data is not None else self._stored())
+        given = self.named(self.encode(data) if data is not None else self.stored())
         extra = self.corners(SELF_TEST_VECTORS // 2)
         step = max(1, len(next(iter(given.values()))) * 2 // SELF_TEST_VECTORS)
         vectors = {name: np.concatenate([given[name][::step], extra[name]]) for name in extra}
