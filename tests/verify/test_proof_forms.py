@@ -7,7 +7,8 @@ import pytest
 
 from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import choose, clamp, largest, negative, smallest
-from hgq.verify.proof.counterexample import evaluate
+from hgq.verify.proof.counterexample import counterexample, evaluate
+from hgq.verify.proof.dropped import without_dropped_bits
 from hgq.verify.proof.forms import Space
 
 RANGES = [(-1, 0), (0, 1), (-8, 7), (0, 15), (0, 11), (-5, 6), (7, 8), (-2, 1), (0, 3), (5, 9)]
@@ -59,6 +60,7 @@ class Pairs:
         if max(abs(form.lo), abs(form.hi)) < 1 << 20 and len(form.terms) < 12:
             self.every.append((form, np.asarray(values, object)))
         self.check(form, values)
+        self.check(without_dropped_bits(space, form), values)
 
     def check(self, form: Form, values: np.ndarray) -> None:
         got = evaluate(self.space, form, dict(self.known))
@@ -101,3 +103,39 @@ def test_functions_of_bits_are_the_entries_that_they_spell() -> None:
         made = space.table(tuple(atom for atom, *_ in spelled), entries.tolist())
         known = {next(iter(a.terms)): x, next(iter(b.terms)): y}
         assert evaluate(space, made, known).tolist() == entries[index.astype(int)].tolist()
+
+
+def bits_of(space: Space, count: int) -> list[int]:
+    return [next(iter(space.leaf(n, 0, 1).terms)) for n in range(count)]
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_a_table_may_differ_from_a_sum_in_bits_that_are_dropped(rectified: bool) -> None:
+    space = Space()
+    atoms = bits_of(space, 6)
+    entries = [3 * (p & 1) + 2 * (p >> 1).bit_count() + 2 for p in range(64)]
+    wide = space.leaf(6, -40, 40)
+
+    def dropped(faulty: dict[int, int]) -> Form:
+        summed = space.table(tuple(atoms), [faulty.get(p, e) for p, e in enumerate(entries)])
+        total = space.sum([(wide, 2), (summed, 1)])
+        return space.window(space.limit(total, None) if rectified else total, 3, 3)
+
+    right = dropped({})
+    lowest, higher = dropped({28: 9}), dropped({28: 10})
+    assert not space.same(right, lowest), "there is a rule that needs none of this"
+    assert space.same(*(without_dropped_bits(space, form) for form in (right, lowest)))
+    assert counterexample(space, right, lowest) is None
+    assert not space.same(*(without_dropped_bits(space, form) for form in (right, higher)))
+    assert counterexample(space, right, higher) is not None
+
+
+def test_a_fault_in_one_entry_of_a_large_table_is_found() -> None:
+    space = Space()
+    atoms = bits_of(space, 11)
+    rng = np.random.default_rng(2)
+    entries = rng.integers(0, 1000, 1 << 11).tolist()
+    for pattern in (0, 777, 1500, 2047):
+        faulty = [*entries[:pattern], entries[pattern] + 1, *entries[pattern + 1 :]]
+        found = counterexample(space, *(space.table(tuple(atoms), column) for column in (entries, faulty)))
+        assert found == {i: pattern >> i & 1 for i in range(11)}

@@ -85,18 +85,17 @@ class Expected:
         space, x = self.space, self._of(cone)
         if x.width > MOST_BITS:
             raise _NoForm(f"a table of {x.width} bits")
-        bits, known = [], []
+        bits, known = [], 0
         for j in range(x.width):
             bit = space.window(x, j, 1)
-            if len(bit.terms) > 1 or (bit.terms and (bit.const, bit.only) not in ((0, 1), (0, -1))):
+            if len(bit.terms) > 1 or (bit.terms and abs(bit.only) != 1):
                 raise _NoForm("a table of bits that depend on each other")
             if bit.terms:
                 bits.append((j, next(iter(bit.terms))))
-            else:
-                known.append(bit.const << j)
+            known |= bit.const << j  # 1 for a bit that is turned over, too
         column: list[int | None] = []
         for pattern in range(1 << len(bits)):
-            value = sum(known) + sum((pattern >> i & 1) << j for i, (j, _) in enumerate(bits))
+            value = known ^ sum((pattern >> i & 1) << j for i, (j, _) in enumerate(bits))
             value -= (x.lo < 0 and value >> x.width - 1) << x.width
             column.append(entries[value - lowest] if x.lo <= value <= x.hi else None)
         return space.table(tuple(atom for _, atom in bits), column)
