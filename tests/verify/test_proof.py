@@ -94,6 +94,21 @@ def test_a_dense_network_is_proven_completely(rounding: str) -> None:
         assert result.latency == layout.latency and result.covered == result.cells
 
 
+def test_a_table_may_read_bits_that_are_turned_over() -> None:
+    b = Builder()
+    types = FixedArray.full((3,), FixedType.parse("u3f0"))
+    b.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.WRAP, origin="x")
+    whole = FixedArray.full((3,), FixedType.parse("s5f0"))
+    kernel = {"kernel": -np.eye(3, dtype=int), "kernel_types": FixedArray.full((3, 3), FixedType.parse("s2f0"))}
+    b.add("d", "dense", "x", origin="d", **kernel, bias=np.array([-8, -9, -5]), bias_types=whole)
+    b.add("q", "quantize", "d", types=whole, rounding=Rounding.TRN, overflow=Overflow.WRAP, origin="q")
+    table = {"table": np.random.default_rng(4).integers(-30, 30, 32), "start": np.zeros(3, int), "reads": whole}
+    b.add("t", "lookup", "q", **table, types=FixedArray.full((3,), FixedType.parse("s6f2")), origin="t")
+    graph = b.graph("t")
+    result = prove(graph, *emitted(graph, GENERIC))
+    assert result.complete, [(layer.layer, dict(layer.reasons)) for layer in result.layers]
+
+
 def swapped(text: str) -> str:
     return re.sub(r"(wire \[\d+:0\] n\d+ = [^?;*]+) \+ (?=[{n])", r"\1 - ", text, count=1)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from math import gcd
+from typing import TYPE_CHECKING
 
 from hgq.verify.proof.atoms import Form, content
-from hgq.verify.proof.forms import Space
 from hgq.verify.proof.windows import split
+
+if TYPE_CHECKING:
+    from hgq.verify.proof.forms import Space  # which takes its rules from here
 
 
 def negative(space: Space, form: Form) -> Form:

@@ -7,15 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from hgq.fixed import as_objects
-from hgq.verify.proof.atoms import Atom, Form
+from hgq.verify.proof.aimed import SEED, aimed, draws
+from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.forms import Space
 
 TRIES = 300
-AIMED = 2048
-"""Tries in all that lead to each entry of a table which only one of two forms holds."""
-MOST_VALUES = 4096
-"""Of a leaf that is set so that some of its bits are as wished."""
-SEED = 20261122
 
 
 def counterexample(space: Space, a: Form, b: Form) -> dict[int, int] | None:
@@ -25,83 +21,22 @@ def counterexample(space: Space, a: Form, b: Form) -> dict[int, int] | None:
     values: dict[int, np.ndarray] = {}
     difference = space.add(a, b, -1)
     for n, atom in leaves:
-        draws = _draws(rng, atom.lo, atom.hi, TRIES)
+        drawn = draws(rng, atom.lo, atom.hi, TRIES)
         ends = [atom.lo if d < 0.5 else atom.hi for d in rng.random(TRIES // 3)]
         slope = difference.terms.get(n, 1)
         first = [atom.lo, atom.hi, *((atom.hi, atom.lo) if slope > 0 else (atom.lo, atom.hi)), max(atom.lo, 0)]
-        column = [*first, *ends, *draws][:TRIES]
+        column = [*first, *ends, *drawn][:TRIES]
         values[n] = as_objects(np.array([min(max(v, atom.lo), atom.hi) for v in column], object))
-    for tried in (values, _aimed(space, a, b)):
-        known = dict(tried)
-        wrong = np.flatnonzero(evaluate(space, a, known) != evaluate(space, b, known)) if tried else []
-        if len(wrong):
-            return {space.atoms[n].args[0]: int(column[wrong[0]]) for n, column in tried.items()}
-    return None
-
-
-def _draws(rng: np.random.Generator, lo: int, hi: int, count: int) -> np.ndarray:
-    return (rng.random(count) * (min(hi - lo, 1 << 52) + 1)).astype(np.int64).astype(object) + lo
-
-
-def _aimed(space: Space, a: Form, b: Form) -> dict[int, np.ndarray]:
-    """Values of the leaves that reach every entry of the tables that only one form holds: few draws at random do.
-
-    Empty where there are none, or where their bits are not those of narrow leaves.
-    """
-    only = sorted({space.atoms[table].args[0] for table in _tables(space, a) ^ _tables(space, b)})
-    patterns = [(bits, pattern) for bits in only for pattern in range(1 << len(bits))]
-    if not patterns or len(patterns) > AIMED:
-        return {}
-    each = AIMED // len(patterns)
-    rng = np.random.default_rng(SEED)
-    leaves = {n: atom for n, atom in enumerate(space.atoms) if atom.kind == "leaf"}
-    narrow = {n: _all(one) for n, one in leaves.items() if one.hi - one.lo < MOST_VALUES}
-    values = {n: _draws(rng, one.lo, one.hi, each * len(patterns)) for n, one in leaves.items()}
-    for k, (bits, pattern) in enumerate(patterns):
-        fitting: dict[int, np.ndarray] = {}
-        for i, bit in enumerate(bits):
-            leaf = _leaf(space, bit)
-            if leaf is None or leaf not in narrow:
-                return {}
-            taken = of_atom(space, bit, {leaf: narrow[leaf]}) != 0
-            fitting[leaf] = fitting.get(leaf, True) & (taken == bool(pattern >> i & 1))
-        for leaf, fits in fitting.items():
-            if fits.any():
-                values[leaf][k * each : (k + 1) * each] = rng.choice(narrow[leaf][fits], each)
-    return values
-
-
-def _all(leaf: Atom) -> np.ndarray:
-    return np.arange(leaf.lo, leaf.hi + 1).astype(object)
-
-
-def _leaf(space: Space, bit: int) -> int | None:
-    """The leaf that an atom is, or a window of."""
-    one = space.atoms[bit]
-    found = space.forms[one.args[0]].single if one.kind == "window" else bit
-    return found if found is not None and space.atoms[found].kind == "leaf" else None
-
-
-def _tables(space: Space, form: Form) -> set[int]:
-    """All tables that a form is made of."""
-    found: set[int] = set()
-    todo, seen = list(form.terms), set(form.terms)
-    while todo:
-        atom = todo.pop()
-        one = space.atoms[atom]
-        if one.kind == "table":
-            found.add(atom)
-            inner = one.args[0]
-        elif one.kind == "product":
-            inner = one.args
-        elif one.kind == "leaf":
-            inner = ()
-        else:
-            numbers = one.args[:1] if one.kind in ("window", "limit", "negative") else one.args
-            inner = [part for number in numbers for part in space.forms[number].terms]
-        todo += [part for part in inner if part not in seen]
-        seen.update(inner)
+    found = _first_difference(space, a, b, values)
+    if found is None and (more := aimed(space, a, b)):
+        found = _first_difference(space, a, b, more)
     return found
+
+
+def _first_difference(space: Space, a: Form, b: Form, values: dict[int, np.ndarray]) -> dict[int, int] | None:
+    known = dict(values)
+    wrong = np.flatnonzero(evaluate(space, a, known) != evaluate(space, b, known))
+    return {space.atoms[n].args[0]: int(column[wrong[0]]) for n, column in values.items()} if len(wrong) else None
 
 
 def evaluate(space: Space, form: Form, known: dict[int, np.ndarray]) -> np.ndarray:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hgq.verify.proof.atoms import Atom, Exhausted, Form
+from hgq.verify.proof.choices import limit, negative
 from hgq.verify.proof.identity import Identity
+from hgq.verify.proof.tables import table
+from hgq.verify.proof.windows import window
 
 STEPS = 50000
 """Windows that the answer to one question (a cell, an expected element) may take."""
@@ -322,8 +325,6 @@ class Space:
 
     def window(self, form: Form, a: int, n: int | None) -> Form:
         """Bits ``a .. a + n - 1`` of two's complement as a positive number; n None: ``form >> a``."""
-        from hgq.verify.proof.windows import window
-
         self.steps -= 1
         if self.steps < 0:
             raise Exhausted
@@ -331,18 +332,12 @@ class Space:
 
     def negative(self, form: Form) -> Form:
         """1 where the form is below 0, else 0."""
-        from hgq.verify.proof.choices import negative
-
         return negative(self, form)
 
     def limit(self, form: Form, most: int | None) -> Form:
         """``min(max(form, 0), most)``."""
-        from hgq.verify.proof.choices import limit
-
         return limit(self, form, most)
 
     def table(self, bits: tuple[int, ...], entries: list) -> Form:
         """The entry that atoms of two values spell."""
-        from hgq.verify.proof.tables import table
-
         return table(self, bits, entries)

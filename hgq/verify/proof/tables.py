@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hgq.verify.proof.atoms import Form
-from hgq.verify.proof.forms import Space
+
+if TYPE_CHECKING:
+    from hgq.verify.proof.forms import Space  # which takes its rules from here
 
 MOST_BITS = 14
 """A table of more bits has no rule."""

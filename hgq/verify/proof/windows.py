@@ -6,8 +6,12 @@ integers that holds within the bounds of the form, so that both sides of a compa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hgq.verify.proof.atoms import Form, lowest_zeros, zeros
-from hgq.verify.proof.forms import Space
+
+if TYPE_CHECKING:
+    from hgq.verify.proof.forms import Space  # which takes its rules from here
 
 
 def window(space: Space, form: Form, a: int, n: int | None) -> Form:

@@ -1,0 +1,87 @@
+"""Inputs that reach every entry of the tables that only one of two forms holds: few inputs at random do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.forms import Space
+
+AIMED = 2048
+"""Inputs in all."""
+MOST_VALUES = 4096
+"""Of a leaf that is set so that some of its bits are as wished."""
+SEED = 20261122
+
+
+def aimed(space: Space, a: Form, b: Form) -> dict[int, np.ndarray]:
+    """Values of each leaf; empty where no such table reads bits of narrow leaves alone, or there are too many entries.
+
+    Each entry is met by as many inputs as there is room for, all other leaves at random.
+    """
+    only = sorted({space.atoms[table].args[0] for table in _tables(space, a) ^ _tables(space, b)})
+    known = [(bits, reads) for bits in only if (reads := _reads(space, bits)) is not None]
+    count = sum(1 << len(bits) for bits, _ in known)
+    if not 0 < count <= AIMED:
+        return {}
+    each, rng = AIMED // count, np.random.default_rng(SEED)
+    leaves = [(n, atom.lo, atom.hi) for n, atom in enumerate(space.atoms) if atom.kind == "leaf"]
+    values = {n: draws(rng, lo, hi, each * count) for n, lo, hi in leaves}
+    start = 0
+    for bits, reads in known:
+        for pattern in range(1 << len(bits)):
+            for leaf, (every, spelled, mask) in reads.items():
+                fitting = every[spelled == pattern & mask]
+                if len(fitting):
+                    values[leaf][start : start + each] = rng.choice(fitting, each)
+            start += each
+    return values
+
+
+def draws(rng: np.random.Generator, lo: int, hi: int, count: int) -> np.ndarray:
+    """Integers of ``lo..hi``, of which the first 2**52 are drawn."""
+    return (rng.random(count) * (min(hi - lo, 1 << 52) + 1)).astype(np.int64).astype(object) + lo
+
+
+def _reads(space: Space, bits: Iterable[int]) -> dict[int, tuple[np.ndarray, np.ndarray, int]] | None:
+    """Of each leaf whose bits are among `bits`: its values, what these bits are for each, and which bits they are."""
+    found: dict[int, tuple[np.ndarray, np.ndarray, int]] = {}
+    for i, bit in enumerate(bits):
+        one = space.atoms[bit]
+        leaf = space.forms[one.args[0]].single if one.kind == "window" else bit
+        if leaf is None or space.atoms[leaf].kind != "leaf":
+            return None
+        lo, hi = space.atoms[leaf].lo, space.atoms[leaf].hi
+        if hi - lo >= MOST_VALUES:
+            return None
+        every, spelled, mask = found.get(leaf, (np.arange(lo, hi + 1), 0, 0))
+        taken = every != 0
+        if one.kind == "window":
+            _, a, n = one.args
+            taken = (every >> a if n is None else (every >> a) % (1 << n)) != 0
+        found[leaf] = every, spelled + (taken.astype(np.int64) << i), mask | 1 << i
+    return {leaf: (every.astype(object), spelled, mask) for leaf, (every, spelled, mask) in found.items()}
+
+
+def _tables(space: Space, form: Form) -> set[int]:
+    """All tables that a form is made of."""
+    found: set[int] = set()
+    todo, seen = list(form.terms), set(form.terms)
+    while todo:
+        atom = todo.pop()
+        one = space.atoms[atom]
+        if one.kind == "table":
+            found.add(atom)
+            inner = one.args[0]
+        elif one.kind == "product":
+            inner = one.args
+        elif one.kind == "leaf":
+            inner = ()
+        else:
+            numbers = one.args[:1] if one.kind in ("window", "limit", "negative") else one.args
+            inner = [part for number in numbers for part in space.forms[number].terms]
+        todo += [part for part in inner if part not in seen]
+        seen.update(inner)
+    return found
