@@ -96,16 +96,15 @@ def test_a_dense_network_is_proven_completely(rounding: str) -> None:
 
 def test_a_table_may_read_bits_that_are_turned_over() -> None:
     b = Builder()
-    types = FixedArray.full((3,), FixedType.parse("u3f0"))
+    types, whole = (FixedArray.full((2,), FixedType.parse(text)) for text in ("u3f0", "s3f0"))
     b.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.WRAP, origin="x")
-    whole = FixedArray.full((3,), FixedType.parse("s5f0"))
-    kernel = {"kernel": -np.eye(3, dtype=int), "kernel_types": FixedArray.full((3, 3), FixedType.parse("s2f0"))}
-    b.add("d", "dense", "x", origin="d", **kernel, bias=np.array([-8, -9, -5]), bias_types=whole)
-    b.add("q", "quantize", "d", types=whole, rounding=Rounding.TRN, overflow=Overflow.WRAP, origin="q")
-    table = {"table": np.random.default_rng(4).integers(-30, 30, 32), "start": np.zeros(3, int), "reads": whole}
-    b.add("t", "lookup", "q", **table, types=FixedArray.full((3,), FixedType.parse("s6f2")), origin="t")
-    graph = b.graph("t")
-    result = prove(graph, *emitted(graph, GENERIC))
+    kernel = {"kernel": np.eye(2, dtype=int), "kernel_types": FixedArray.full((2, 2), FixedType.parse("s2f0"))}
+    bias = {"bias": np.full(2, -4), "bias_types": FixedArray.full((2,), FixedType.parse("s4f0"))}
+    b.add("d", "dense", "x", origin="curve", **kernel, **bias)  # the sign of x - 4 is not x[2]
+    b.add("q", "quantize", "d", types=whole, rounding=Rounding.TRN, overflow=Overflow.WRAP, origin="curve")
+    table = {"table": np.array([3, 1, 4, -1, 5, 9, 2, 6]), "start": np.zeros(2, int), "reads": whole}
+    b.add("t", "lookup", "q", **table, types=FixedArray.full((2,), FixedType.parse("s6f2")), origin="curve")
+    result = prove(b.graph("t"), *emitted(b.graph("t"), GENERIC))
     assert result.complete, [(layer.layer, dict(layer.reasons)) for layer in result.layers]
 
 
