@@ -34,7 +34,8 @@ class ParetoFront(keras.callbacks.Callback):
 
     Args:
         folder: made if missing.
-        metric: name in the logs; "auto" is the first validation metric, else `val_loss`, else the training ones.
+        metric: name in the logs; "auto" is the first validation metric, else `val_loss`, else the training ones. Where
+            validation begins later (``validation_freq=5``), the front of training metrics until then is dropped.
         tolerance: what `best.keras` may lose: absolute for metrics that grow (0.01 = 1 % of accuracy), relative for
             those that fall (losses and errors).
         mode: "max", "min" or "auto" (by the name of the metric).
@@ -60,6 +61,7 @@ class ParetoFront(keras.callbacks.Callback):
         self.points: list[dict[str, Any]] = []
         self._found: dict[str, Any] = {}
         self._training = False
+        self._wanted = metric, mode
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -107,7 +109,8 @@ class ParetoFront(keras.callbacks.Callback):
                 return  # validation_freq > 1: nothing was measured in this epoch
             raise ValueError(
                 f"ParetoFront: metric {self.metric!r} is not in the logs, which have {', '.join(sorted(logs))}. "
-                "Fix: name one of these, or give fit validation_data."
+                "Fix: name one of these, or give fit validation_data (metric='auto' waits for the first validation "
+                "where validation_freq is more than 1)."
             )
         value = float(logs[self.metric])
         add_cost(self.model, logs)
@@ -117,6 +120,11 @@ class ParetoFront(keras.callbacks.Callback):
     # --- the front --------------------------------------------------------------------------------------------------
 
     def _choose_metric(self, logs: dict[str, Any]) -> None:
+        validated = any(name.startswith("val_") for name in logs)
+        if self._wanted[0] == "auto" and validated and self.metric != "auto" and not self.metric.startswith("val_"):
+            # Training metrics stood in for it so far. Those of training and validation are not to be compared.
+            self.metric, self.mode = self._wanted
+            self.points, self._found = [], {}
         if self.metric == "auto":
             measured = [name for name in logs if name not in ("ebops", "bits", "learning_rate")]
             validation = [name for name in measured if name.startswith("val_")] or measured

@@ -201,6 +201,16 @@ def test_a_metric_that_is_not_measured_is_named(tmp_path):
         play(ParetoFront(tmp_path, metric="val_auc"), {"val_accuracy": 1.0, "ebops": 5})
 
 
+def test_a_validation_that_begins_later_takes_the_place_of_training_metrics(tmp_path):
+    seen = {"accuracy": 0.9, "ebops": 50}
+    rows = seen, seen | {"val_accuracy": 0.6, "ebops": 60}, seen | {"ebops": 10}, seen | {"val_accuracy": 0.8}
+    front = play(ParetoFront(tmp_path), *rows)
+    assert front.metric == "val_accuracy" and front.mode == "max"
+    assert [(p["epoch"], p["metric"], p["ebops"]) for p in front.points] == [(3, 0.8, 50)]
+    assert [p.name for p in tmp_path.glob("epoch*")] == [front.points[0]["file"]]
+    assert (tmp_path / "best.keras").read_bytes() == (tmp_path / front.points[0]["file"]).read_bytes()
+
+
 def test_bad_front_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match="mode='up'"):
         ParetoFront(tmp_path, mode="up")
