@@ -30,7 +30,8 @@ def load_model(path: Path) -> keras.Model:
         raise _refused(path, "there is no such file", "give the .keras file of model.save")
     if path.suffix != ".keras":
         raise _refused(path, "this is no .keras file", "save the model with model.save('name.keras')")
-    version = _inspect(path)
+    config, version, size = inspect_file(path)
+    _check_config(path, config, size)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as broken:  # Keras raises whatever the broken part raises
@@ -52,11 +53,11 @@ def _refused(path: Path, what: str, fix: str) -> ConversionError:
     return ConversionError([f"  - {path}: {what}\n      Fix: {fix}"])
 
 
-def _inspect(path: Path) -> str:
-    """The version of Keras that wrote a file that is whole and carries no code, before Keras opens it.
+def inspect_file(path: Path) -> tuple[Any, str, int]:
+    """What is in a .keras file that is whole, of any library: configuration, version of Keras, bytes of weights.
 
     Raises:
-        ConversionError: naming what is wrong with the file, or the layers that are functions.
+        ConversionError: naming what is wrong with the file.
     """
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
@@ -85,6 +86,18 @@ def _inspect(path: Path) -> str:
             size = parts.getinfo("model.weights.h5").file_size
     except (zipfile.BadZipFile, ValueError, RecursionError, EOFError, AttributeError, NotImplementedError) as why:
         raise _refused(path, f"it is damaged ({why})", _AGAIN) from why
+    return config, version, size
+
+
+def _check_config(path: Path, config: Any, size: int) -> None:
+    """That a configuration carries no code and no absurd sizes, before Keras makes objects of it.
+
+    Args:
+        size: bytes of the weights.
+
+    Raises:
+        ConversionError: naming the layer.
+    """
     functions = [name for kind, name, _ in _objects(config) if kind in ("Lambda", "__lambda__")]
     if functions:
         raise _refused(
@@ -92,13 +105,17 @@ def _inspect(path: Path) -> str:
             f"layer '{functions[0]}' is Python code, which is not run",
             "write the function with supported layers, or run it in software",
         )
+    check_sizes(path, config, size)
+
+
+def check_sizes(path: Path, config: Any, size: int) -> None:
+    """Refuses layers that are larger than all weights of the file, in `size` bytes."""
     for kind, name, settings in _objects(config):
         for key, value in settings.items():
             # A weight takes 4 bytes; 20 times that is beyond any compression by Keras.
             if isinstance(value, int) and key in _SIZES and value > max(_LARGE, 20 * size):
                 what = f"{kind} '{name}' has {key}={value:,}, but all weights of the file take {size:,} bytes"
                 raise _refused(path, what, _AGAIN)
-    return version
 
 
 _SIZES = ("units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "value_dim")

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from hgq.errors import ConversionError
+from hgq.frontend.load import check_sizes, inspect_file
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,17 @@ def read_archive(path: Path, weights: Path | None = None) -> Archive:
     """
     if not path.is_file():
         raise refused(path, "there is no such file", "give the file that model.save wrote")
+    if weights is not None and path.suffix != ".json":
+        raise refused(path, f"weights={str(weights)!r} is for a .json file; this one has its own", "leave weights out")
     try:
-        if zipfile.is_zipfile(path):
-            return _keras3(path)
-        if h5py.is_hdf5(path):
-            return _hdf5(path)
-        if path.suffix == ".json":
-            return _json(path, weights)
+        archive = _read(path, weights)
+        if archive is not None:
+            stored = sum(array.nbytes for group in archive.groups.values() for array in group.values())
+            check_sizes(path, archive.config, stored)
+            return archive
     except ConversionError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, RecursionError) as broken:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, RecursionError) as broken:
         reason = str(broken).strip().splitlines()
         text = f"it cannot be read: {type(broken).__name__}: {reason[0] if reason else ''}"
         raise refused(path, text, "save the model again with the library that trained it") from broken
@@ -61,16 +63,26 @@ def read_archive(path: Path, weights: Path | None = None) -> Archive:
     )
 
 
+def _read(path: Path, weights: Path | None) -> Archive | None:
+    if h5py.is_hdf5(path):
+        return _hdf5(path)
+    if zipfile.is_zipfile(path) or path.suffix == ".keras":
+        return _keras3(path)
+    return _json(path, weights) if path.suffix == ".json" else None
+
+
 def refused(path: Path, what: str, fix: str) -> ConversionError:
     """The error for a file as a whole."""
     return ConversionError([f"  - {path}: {what}\n      Fix: {fix}"])
 
 
 def _keras3(path: Path) -> Archive:
-    with zipfile.ZipFile(path) as packed:
-        config = json.loads(packed.read("config.json"))
-        with h5py.File(io.BytesIO(packed.read("model.weights.h5")), "r") as file:
-            groups = {name: _arrays(group) for name, group in file.get("layers", {}).items()}
+    config, _, _ = inspect_file(path)
+    with (
+        zipfile.ZipFile(path) as packed,
+        h5py.File(io.BytesIO(packed.read("model.weights.h5")), "r") as file,
+    ):
+        groups = {name: _arrays(group) for name, group in file.get("layers", {}).items()}
     return Archive(path, _checked(path, config), groups, by_name=False)
 
 
@@ -108,6 +120,10 @@ def _checked(path: Path, config: Any) -> dict[str, Any]:
         config, held = config | {"config": {"layers": held}}, {"layers": held}
     if not isinstance(held, dict) or not isinstance(held.get("layers"), list) or "class_name" not in config:
         raise refused(path, "it is no Sequential or functional model", "build it as one of these, and save it again")
+    for layer in held["layers"]:
+        known = isinstance(layer, dict) and isinstance(layer.get("class_name"), str)
+        if not known or not isinstance(layer.get("config"), dict):
+            raise refused(path, f"it is damaged: {str(layer)[:80]} is no layer", "save the model again")
     return config
 
 
@@ -117,10 +133,17 @@ def _arrays(group: Any) -> dict[str, np.ndarray]:
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item)
+            found[name] = _array(item)
 
     group.visititems(visit)
     return found
+
+
+def _array(data: Any) -> np.ndarray:
+    """A dataset that the file really holds: one that takes far more memory says so, but was never written."""
+    if data.nbytes > 100 * max(data.file.id.get_filesize(), 1 << 16):
+        raise ValueError(f"{data.name} of shape {data.shape} is larger than the file")
+    return np.asarray(data)
 
 
 def _by_layer(group: Any) -> dict[str, dict[str, np.ndarray]]:
@@ -129,7 +152,7 @@ def _by_layer(group: Any) -> dict[str, dict[str, np.ndarray]]:
     for name in group.attrs["layer_names"]:
         layer = group[_text(name)]
         paths = [_text(path) for path in layer.attrs.get("weight_names", [])]
-        found[_text(name)] = {path.rsplit("/", 1)[-1].removesuffix(":0"): np.asarray(layer[path]) for path in paths}
+        found[_text(name)] = {path.rsplit("/", 1)[-1].removesuffix(":0"): _array(layer[path]) for path in paths}
     return found
 
 

@@ -44,6 +44,11 @@ def plain(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
 def softmax(importer: Importer, record: Record) -> Call:
     """A softmax at the end changes no decision: it goes where the user says so."""
     if importer.drop_softmax:
+        if record.name in importer.read:
+            raise Unconvertible(
+                "softmax that other layers read is not at the end of the model, so it cannot be dropped",
+                "build it with hgq.layers.QSoftmax and train again",
+            )
         return lambda x: x
     raise Unconvertible(
         "softmax has no exact meaning in fixed point",

@@ -90,6 +90,7 @@ class Importer:
     given: types that the user gives, for models that have none.
     prepare: looks at all layers and outputs before the first is built.
     tensors: what the layer that is being imported reads, in our model.
+    read: names of the layers whose results other layers read.
     """
 
     archive: Archive
@@ -104,6 +105,7 @@ class Importer:
     made: dict[Reference, Tensor] = field(default_factory=dict)
     tensors: list[Tensor] = field(default_factory=list)
     reader: Reader | None = None
+    read: set[str] = field(default_factory=set)
 
     def build(self) -> keras.Model:
         """Our model.
@@ -111,7 +113,12 @@ class Importer:
         Raises:
             ConversionError: with every layer that has no exact counterpart.
         """
-        records, inputs, outputs = read_records(self.archive)
+        try:
+            records, inputs, outputs = read_records(self.archive)
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as broken:
+            what = f"it is damaged: its layers cannot be followed ({type(broken).__name__}: {broken})"
+            raise refused(self.archive.path, what, "save the model again") from broken
+        self.read = {a.layer for record in records for call in record.calls for a in call}
         self.prepare(records, outputs, self.given)
         inputs = inputs or [record.name for record in records if record.kind == "InputLayer"]
         todo = [(record, n) for record in records for n in range(len(record.calls))]
@@ -148,8 +155,12 @@ class Importer:
                 except Unconvertible as reason:
                     self.problems.append(problem(record.kind, record.name, reason.what, reason.fix))
                     failed.add(here)
-                except (ValueError, TypeError) as reason:  # our layer's own complaint, which names it
-                    self.problems.append(f"  - {reason}")
+                except (ValueError, TypeError) as reason:  # our layer's own complaint
+                    text = str(reason)
+                    if f"'{record.name}'" not in text:  # Keras' own
+                        first = text.splitlines()[0][:200]
+                        text = f"{record.kind} '{record.name}': {first}\n      Fix: save the model again"
+                    self.problems.append(f"  - {text}")
                     failed.add(here)
             todo = [one for one in todo if one not in ready]
         if self.problems:

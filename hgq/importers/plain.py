@@ -149,8 +149,7 @@ def _linear(cls: type, weight: str, names: str) -> Callable:
 
 def _activation(importer: Importer, record: Record) -> str | None:
     if record.get("activation") == "softmax":
-        if not importer.drop_softmax:
-            keras_layers.softmax(importer, record)
+        keras_layers.softmax(importer, record)  # refuses it where it may not be dropped
         return None
     record.only("activation", "linear", None, "relu", "relu6", "hard_tanh", fix="use relu, relu6 or hard_tanh")
     return record.get("activation")

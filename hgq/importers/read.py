@@ -83,8 +83,15 @@ def imported(
     archive = read_archive(path, None if weights is None else Path(weights))
     library = library_of(archive)
     if library == OURS:
+        for name, value in (("drop_softmax", drop_softmax or None), ("types", types)):
+            if value is not None:
+                what = f"{name} is for models of other libraries; this is one of ours"
+                raise refused(path, what, f"leave {name} out")
         return load_model(path), library
-    port = FixedType.parse(input_type) if input_type else None
+    try:
+        port = FixedType.parse(input_type) if input_type else None
+    except ValueError as reason:
+        raise ValueError(f"input_type: {reason}") from None
     if library != "Keras":
         if types is not None:
             raise refused(path, f"a model of {library} has its types already", "leave types out")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 import pytest
 
 import hgq
@@ -16,6 +17,7 @@ from hgq.errors import ConversionError
 from hgq.importers.archive import group_name
 from hgq.importers.hgq2 import HANDLERS as HGQ2
 from hgq.importers.qkeras import HANDLERS as QKERAS
+from hgq.layers import QDense
 from tests.importers.golden import GOLDEN, layer
 
 Change = Callable[[dict[str, Any]], Any]
@@ -127,6 +129,47 @@ def test_every_problem_of_a_model_is_named_once(tmp_path: Path) -> None:
     assert len(error.value.problems) == 1 and "twist" in error.value.problems[0]  # what reads it is not judged
 
 
+def dataset_names(group: h5py.Group) -> list[str]:
+    found: list[str] = []
+    group.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+DAMAGED: dict[str, tuple[str, Change, str]] = {
+    "sizes": ("hgq2-dense", set_in("q_dense", "units", to=10**12), "q_dense' has units=1,000,000,000,000"),
+    "other sizes": ("hgq2-dense", set_in("q_dense", "units", to=3), r"'q_dense': .*shape"),
+    "no layer": ("hgq2-dense", lambda config: config["config"]["layers"].append(7), "7 is no layer"),
+    "no flow": ("hgq2-conv", lambda c: c["config"]["layers"][-1].update(inbound_nodes=[7]), "cannot be followed"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_configuration_is_refused(name: str, tmp_path: Path) -> None:
+    golden, change, said = DAMAGED[name]
+    with pytest.raises(ConversionError, match=said):
+        hgq.load(GOLDEN[golden].changed(tmp_path, change))
+
+
+def test_a_softmax_that_other_layers_read_is_not_dropped(tmp_path: Path) -> None:
+    path = GOLDEN["qkeras-dense"].changed(tmp_path, set_in("relu", "activation", to="softmax"))
+    with pytest.raises(ConversionError, match="'relu': softmax that other layers read is not at the end"):
+        hgq.load(path, drop_softmax=True)
+
+
+def test_options_that_a_file_has_no_use_for_are_refused(tmp_path: Path) -> None:
+    path = GOLDEN["hgq2-dense"].written(tmp_path)
+    ours = keras.Sequential([keras.Input((2,)), QDense(1)])
+    ours.save(tmp_path / "ours.keras")
+    with pytest.raises(ConversionError, match=r"weights='w\.h5' is for a \.json file"):
+        hgq.load(path, weights="w.h5")
+    with pytest.raises(ConversionError, match="types is for models of other libraries"):
+        hgq.load(tmp_path / "ours.keras", types="s8f6")
+    with pytest.raises(ValueError, match="types= are for model files"):
+        hgq.convert(ours, tmp_path / "out", types="s8f6")
+    with pytest.raises(ValueError, match="input_type: 'z'"):
+        hgq.load(path, input_type="z")
+
+
 def test_files_that_are_no_models_are_refused_whole(tmp_path: Path) -> None:
     weights, empty, cut = tmp_path / "w.h5", tmp_path / "e.json", tmp_path / "cut.keras"
     with h5py.File(weights, "w") as file:
@@ -137,11 +180,21 @@ def test_files_that_are_no_models_are_refused_whole(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "odd.keras", "w") as odd:
         odd.writestr("config.json", "[" * 100_000)
         odd.writestr("model.weights.h5", b"")
+    whole = GOLDEN["hgq2-dense"].content
+    middle = len(whole) // 2
+    (tmp_path / "flip.keras").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    huge = GOLDEN["qkeras-dense"].written(tmp_path)
+    with h5py.File(huge, "r+") as file:
+        place = next(name for name in dataset_names(file["model_weights"]) if "kernel" in name)
+        del file["model_weights"][place]
+        file["model_weights"].create_dataset(place, shape=(10**7, 10**6), chunks=(99, 99), dtype="f4")
     for path, said in (
         (weights, "weights, but not the model"),
         (empty, "no Sequential or functional model"),
-        (cut, "no .keras file"),
-        (tmp_path / "odd.keras", "cannot be read"),
+        (cut, "cut off after 2,000 bytes"),
+        (tmp_path / "flip.keras", "another checksum"),
+        (tmp_path / "odd.keras", "damaged.*recursion"),
+        (huge, r"kernel.*\(10000000, 1000000\) is larger than the file"),
         (tmp_path / "none.h5", "no such file"),
         (tmp_path / "m.onnx", "ONNX and QONNX files are not read"),
     ):
