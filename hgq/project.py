@@ -29,6 +29,7 @@ from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
 from hgq.sim.yosys import Mapped, synthesise
 from hgq.verify import Difference, Engine, corner_vectors, verify_engines
+from hgq.verify.certificate import FLOAT64_BITS
 from hgq.verify.localise import localise_rtl
 from hgq.verify.proof import Layout, ProofResult, prove
 from hgq.verify.run import Tensors
@@ -135,6 +136,8 @@ class Project:
             raise ValueError(f"engine={engine!r}; choose one of {', '.join(ENGINES)}, {SECOND}, all")
         everything = (*ENGINES, *((SECOND,) if icarus_installed() else ()))
         chosen = tuple(e for e in everything if proof or e != "proof") if engine == "all" else (engine,)
+        if chosen == ("keras",) and self.beyond_keras:
+            raise ValueError(f"engine='keras': {self.beyond_keras}; choose another engine")
         if chosen == ("proof",):
             return self.verify(None, chosen, progress=progress)
         encoded = self.encode(data) if data is not None else self.stored()
@@ -164,7 +167,8 @@ class Project:
         samples = len(next(iter(data.values()))) if data else 0
         vectors = {k: np.concatenate([data[k], extra[k]]) for k in extra} if data else extra
         run: dict[str, Engine] = {}
-        if "keras" in engines:
+        not_compared = {"Keras": self.beyond_keras} if "keras" in engines and self.beyond_keras else {}
+        if "keras" in engines and not not_compared:
             name = "Keras" if self.report["certificate"]["exact32"] else "Keras (float64)"
             run[name] = keras_engine or self._keras()
         if "csim" in engines:
@@ -182,7 +186,8 @@ class Project:
             progress("Verilog in Icarus")
             some = {k: np.concatenate([x[: ICARUS // 2], x[-ICARUS // 2 :]])[:ICARUS] for k, x in vectors.items()}
             verdict |= verify_engines(self.graph, some, {"Verilog (Icarus)": self._icarus}).to_json()
-        return {"data": samples, "corners": len(next(iter(extra.values()))), "engines": verdict, "proof": proven}
+        count = len(next(iter(extra.values())))
+        return {"data": samples, "corners": count, "engines": verdict, "proof": proven, "not_compared": not_compared}
 
     def prove(self, *, progress: Progress = lambda _: None) -> ProofResult:
         """Proves from the text of the Verilog in the folder that it computes the integer model, for all inputs.
@@ -347,6 +352,14 @@ class Project:
     def _localise(self, one: Tensors, at_output: Difference) -> Difference:
         combinational, pipeline = plan(self.graph, self.top, self.report["options"])
         return localise_rtl(self.graph, pipeline, combinational, self.path / "rtl", self.inputs)(one, at_output)
+
+    @property
+    def beyond_keras(self) -> str:
+        """Why no arithmetic of Keras computes this model exactly, so that a difference would say nothing; or ""."""
+        certificate = self.report["certificate"]
+        if certificate.get("bits", 0) <= FLOAT64_BITS:
+            return ""
+        return f"layer '{certificate['widest']}' may need {certificate['bits']} bits, float64 has {FLOAT64_BITS}"
 
     def _keras(self) -> Engine:
         from hgq.frontend.predict import keras_engine

@@ -45,8 +45,11 @@ def trace_sample(
     one = {name: x[sample : sample + 1] for name, x in vectors.items()}
     engines: dict[str, dict[str, np.ndarray]] = {}
     not_seen: dict[str, str] = {}
-    progress("Keras, layer by layer")
-    engines["Keras"] = project.keras_layers(one)
+    if project.beyond_keras:
+        not_seen["Keras"] = project.beyond_keras
+    else:
+        progress("Keras, layer by layer")
+        engines["Keras"] = project.keras_layers(one)
     progress("C simulation, layer by layer")
     try:
         engines["C simulation"] = probe_csim(project.path / "hls4ml", graph, one)

@@ -20,6 +20,7 @@ from hgq.errors import ConversionError, ProjectError, VerificationError
 from hgq.fixed import decode
 from hgq.layers import QDense, QDenseBatchNorm
 from hgq.project import Project
+from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.resource import model_ebops
 from hgq.training import calibrate
 
@@ -379,3 +380,19 @@ def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: P
 def test_an_unknown_engine_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="engine='vcs'; choose one of proof, csim, verilator, cocotb, keras, all"):
         Project.load(folder).simulate(X, engine="vcs")
+
+
+def test_sums_beyond_float64_are_not_compared_with_keras_and_said_so(tmp_path: Path) -> None:
+    """Keras would round them, and what then differs is no error."""
+    kernel, x = WidthQuantizer(b0=24), FracQuantizer(f0=24)
+    dense = QDense(1, use_bias=False, kernel_quantizer=kernel, input_quantizer=x)
+    model = keras.Sequential([keras.Input((6,), name="x"), dense])
+    project = hgq.convert(model, tmp_path / "net", verify=False, calibrate=1000 * X)
+    reason = project.beyond_keras
+    assert "float64 has 53" in reason and dense.name in reason
+    found = project.verify(None, ("keras",), corners=4)
+    assert found["engines"] == {} and found["not_compared"] == {"Keras": reason}
+    project.report["verification"] = {**found, "engines": {"hls4ml C simulation": {}}}
+    assert f"Keras NOT COMPARED: {reason}" in project.summary() and "compared in float64" not in project.summary()
+    with pytest.raises(ValueError, match="choose another engine"):
+        project.simulate(engine="keras")

@@ -44,7 +44,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 def facts(report: dict[str, Any]) -> list[str]:
     """What a user must know beside the table, one sentence a line."""
-    options, certificate = report["options"], report["certificate"]
+    options = report["options"]
     lines = [
         f"{report['model']}: latency {report['totals']['latency']} clock cycles at {options['clock_ns']:g} ns "
         f"({_planned(options)}by the delay model, not placed and routed), one vector per clock"
@@ -66,13 +66,7 @@ def facts(report: dict[str, Any]) -> list[str]:
             f"note: {wrap['count']:,} of {wrap['samples']:,} verification samples left the range at {wrap['layer']} "
             f"({wrap['overflow']}, {len(wrap['elements'])} element(s): {_few(wrap['elements'])})"
         )
-    lines.append(
-        "float32: proven exact for this model, so Keras itself computes these very numbers"
-        if certificate["exact32"]
-        else f"float32: not exact for this model (layer {certificate['widest']} needs {certificate['bits']} bits, "
-        f"float32 has 24); Keras was compared in float64{_off(certificate)}"
-    )
-    return lines
+    return [*lines, _float32(report)]
 
 
 def _planned(options: dict[str, Any]) -> str:
@@ -97,7 +91,8 @@ def evidence(verification: dict[str, Any]) -> list[str]:
     if not verification.get("engines") and not verification.get("proof"):
         return [verified(verification)]
     compared = [verified(verification)] if verification.get("engines") else []
-    return proof_facts(verification.get("proof")) + compared
+    missing = [f"{name} NOT COMPARED: {why}" for name, why in verification.get("not_compared", {}).items()]
+    return proof_facts(verification.get("proof")) + compared + missing
 
 
 def proof_facts(proof: dict[str, Any] | None) -> list[str]:
@@ -130,6 +125,19 @@ def verified(verification: dict[str, Any]) -> str:
     vectors = f"{verification['data']:,} data samples and {verification['corners']:,} corner vectors"
     names = ", ".join(verification["engines"])
     return f"verified: 0 differences over {vectors} between the integer model and {names}"
+
+
+def _float32(report: dict[str, Any]) -> str:
+    certificate, verification = report["certificate"], report["verification"]
+    if certificate["exact32"]:
+        return "float32: proven exact for this model, so Keras itself computes these very numbers"
+    text = (
+        f"float32: not exact for this model (layer {certificate['widest']} may need {certificate['bits']} bits, "
+        "float32 has 24)"
+    )
+    if not any(name.startswith("Keras") for name in verification["engines"]):
+        return text
+    return f"{text}; Keras was compared in float64{_off(certificate)}"
 
 
 def _off(certificate: dict[str, Any]) -> str:
