@@ -57,6 +57,8 @@ def simulate(
     with exit_codes():
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
+        if self_test and trace is not None:
+            raise ValueError(f"--self-test and --trace {trace} are two commands; give one of them")
         array = load_arrays(data, "--data") if data is not None else None
         if self_test:
             _self_test(folder, array, mutants, seed)

@@ -237,6 +237,11 @@ def test_a_usage_error_exits_2_and_names_the_option(name: str) -> None:
     assert fact in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_trace_and_a_self_test_at_once_are_refused() -> None:
+    done = simulate("--self-test", "--trace", "3")
+    assert done.exit_code == 2 and "--self-test and --trace 3" in done.stderr
+
+
 def test_a_missing_model_or_project_is_named() -> None:
     done = CliRunner().invoke(convert_command.app, ["gone.keras", "out"])
     assert done.exit_code == 2 and "gone.keras" in done.stderr
