@@ -44,7 +44,7 @@ def train(front: Path, epochs: int, seed: int = 0) -> keras.Model:
         callbacks=[BetaSchedule(1e-6, 2.5e-5, ramp=0.7), ParetoFront(front, calibrate=data.x_train)],
         verbose=2,
     )
-    return keras.saving.load_model(front / "best.keras")
+    return hgq.load(front / "best.keras")
 
 
 def main() -> None:

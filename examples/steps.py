@@ -86,7 +86,7 @@ def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Mo
         callbacks=[schedule, ParetoFront(front, example.select, example.tolerance, calibrate=few)],
         verbose=2,
     )
-    return keras.saving.load_model(front / "best.keras")
+    return hgq.load(front / "best.keras")
 
 
 def arguments(description: str, name: str, epochs: int, beta: float) -> argparse.ArgumentParser:
