@@ -38,8 +38,8 @@ def test_a_project_passes_in_a_copy_elsewhere_and_fails_on_a_wrong_vector_or_a_c
     design = pipeline(project / "rtl", in_width=33, out_width=40, latency=2)
     files = emit_testbench.testbench(design.top, [f"rtl/{design.sources[0].name}"], 33, 40, 2)
     assert all(path.startswith("tb/") for path in files)
-    (project / "tb").mkdir()
     for path, text in files.items():
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text(text)
     inputs, outputs = vectors(design, 300)
     emit_testbench.save_vectors(project, inputs, outputs)

@@ -378,7 +378,8 @@ def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: P
 
 
 def test_an_unknown_engine_is_named(folder: Path) -> None:
-    with pytest.raises(ValueError, match="engine='vcs'; choose one of proof, csim, verilator, cocotb, keras, all"):
+    engines = "proof, csim, verilator, cocotb, keras, icarus, all"
+    with pytest.raises(ValueError, match=f"engine='vcs'; choose one of {engines}"):
         Project.load(folder).simulate(X, engine="vcs")
 
 

@@ -105,20 +105,23 @@ class Table(keras.layers.Layer):
         for quantizer in (self.reads, self.writes):
             if not quantizer.range_known:
                 raise ValueError(f"{quantizer}: its range is not known. Fix: calibrate or train the model first.")
-        reads, types = self.reads.types(self.group), self.writes.types(self.group)
+        reads = self.reads.types(self.group)
+        # Before the types of the results, whose range a function that is not finite would spoil.
+        values = {t: self._values(t) for t in dict.fromkeys(reads)}
+        types = self.writes.types(self.group)
         table = np.zeros((reads.size, 1 << self.table_bits))
         known: dict[tuple, np.ndarray] = {}
         for row, pair in enumerate(zip(reads, types, strict=True)):
             if pair not in known:
-                known[pair] = self._results(*pair)
+                known[pair] = self._results(*values[pair[0]], pair[1])
             table[row, : len(known[pair])] = known[pair]
         self.entries.assign(table.reshape(self.entries.shape))
         self.lowest.assign(reads.lo.astype(np.float64))
         self.frac.assign(reads.frac.astype(np.float64))
         self.frozen.assign(np.ones(()))
 
-    def _results(self, reads: FixedType | None, t: FixedType | None) -> np.ndarray:
-        """The results for every value of a type, lowest first, as numbers of the output type."""
+    def _values(self, reads: FixedType | None) -> tuple[np.ndarray, np.ndarray]:
+        """Every value of a type, lowest first, and what the function makes of it."""
         if reads is not None and reads.width > self.table_bits:
             raise ValueError(
                 f"{self.owner}: the argument of its {self.name} has the type {reads} of {reads.width} bits, more than "
@@ -132,6 +135,10 @@ class Table(keras.layers.Layer):
             raise ValueError(
                 f"{self.owner}: the function gives {y[~np.isfinite(y)][0]} at {where}. Fix: keep it finite there."
             )
+        return x, y
+
+    def _results(self, x: np.ndarray, y: np.ndarray, t: FixedType | None) -> np.ndarray:
+        """`y`, the function's values at `x`, as numbers of the output type."""
         if t is None:
             return np.zeros(len(x))
         types = FixedArray.full((1,), t)

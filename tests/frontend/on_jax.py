@@ -43,7 +43,7 @@ def compare(folder: Path) -> None:
     """In the process on JAX."""
     import jax
 
-    from tests.frontend import merge_models  # noqa: F401 : registers a function of a user
+    from tests.frontend import einsum_models, merge_models  # noqa: F401 : they register functions of a user
 
     for number in range(len(list(folder.glob("*.keras")))):
         print(f"{number}.keras", flush=True)
