@@ -187,7 +187,10 @@ def save(model: keras.Model, folder: Path, name: str, x: list[np.ndarray]) -> No
 
 def train_small(model: keras.Model) -> list[np.ndarray]:
     """A few steps on noise, so that types differ from element to element; then samples to compare on."""
-    draw = lambda n: [RANDOM.normal(0, 1.5, (n, *t.shape[1:])).astype(np.float32) for t in model.inputs]  # noqa: E731
+
+    def draw(n: int) -> list[np.ndarray]:
+        return [RANDOM.normal(0, 1.5, (n, *t.shape[1:])).astype(np.float32) for t in model.inputs]
+
     x = draw(256)
     y = [RANDOM.normal(0, 1, (256, *t.shape[1:])).astype(np.float32) for t in model.outputs]
     model.compile(keras.optimizers.Adam(0.02), ["mse"] * len(y))

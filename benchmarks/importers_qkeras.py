@@ -175,7 +175,10 @@ def save(model: keras.Model, folder: Path, name: str, x: np.ndarray) -> None:
 
 def train_small(model: keras.Model) -> np.ndarray:
     """A few steps on noise; then samples to compare on."""
-    draw = lambda n: RANDOM.normal(0, 1.5, (n, *model.inputs[0].shape[1:])).astype(np.float32)  # noqa: E731
+
+    def draw(n: int) -> np.ndarray:
+        return RANDOM.normal(0, 1.5, (n, *model.inputs[0].shape[1:])).astype(np.float32)
+
     x = draw(256)
     y = [RANDOM.normal(0, 1, (256, *t.shape[1:])).astype(np.float32) for t in model.outputs]
     model.compile(keras.optimizers.Adam(0.02), ["mse"] * len(y))

@@ -46,8 +46,10 @@ def simulate(
     self_test: Annotated[
         bool, typer.Option("--self-test", help="put faults into the Verilog and show what notices each")
     ] = False,
-    mutants: Annotated[int, typer.Option(min=1, max=65535, help="how many faults of the self-test")] = 100,
-    seed: Annotated[int, typer.Option(help="which faults of the self-test")] = 0,
+    mutants: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="how many faults of the self-test (default: 100)")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="which faults of the self-test (default: 0)")] = None,
 ) -> None:
     """Proves and simulates a converted project: whether it equals its golden model, bit for bit.
 
@@ -59,9 +61,14 @@ def simulate(
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
         if self_test and trace is not None:
             raise ValueError(f"--self-test and --trace {trace} are two commands; give one of them")
+        for option, value in (("--mutants", mutants), ("--seed", seed)):
+            if value is not None and not self_test:
+                raise ValueError(f"{option} {value} is for the self-test; give --self-test too, or leave it out")
+        if no_proof and (engine != Engine.ALL or self_test or trace is not None):
+            raise ValueError("--no-proof is for the comparison of all engines; leave it out")
         array = load_arrays(data, "--data") if data is not None else None
         if self_test:
-            _self_test(folder, array, mutants, seed)
+            _self_test(folder, array, 100 if mutants is None else mutants, seed or 0)
             return
         with Steps() as step:
             if trace is not None or engine in (Engine.KERAS, Engine.ALL):

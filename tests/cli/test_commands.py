@@ -237,6 +237,16 @@ def test_a_usage_error_exits_2_and_names_the_option(name: str) -> None:
     assert fact in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--mutants", "40"), ("--seed", "0"), ("--engine", "csim", "--no-proof"), ("--self-test", "--no-proof")],
+    ids=" ".join,
+)
+def test_an_option_that_would_do_nothing_is_refused(fake: type[FakeProject], options: tuple[str, ...]) -> None:
+    done = simulate(*options)
+    assert done.exit_code == 2 and "leave it out" in done.output
+
+
 def test_a_trace_and_a_self_test_at_once_are_refused() -> None:
     done = simulate("--self-test", "--trace", "3")
     assert done.exit_code == 2 and "--self-test and --trace 3" in done.stderr

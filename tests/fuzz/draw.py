@@ -284,7 +284,10 @@ def structure(dice: Dice, shape: Shape) -> Part | None:
     size = 1
     for n in shape:
         size *= n
-    pair = lambda most=2: [dice.randint(0, most), dice.randint(0, most)]  # noqa: E731
+
+    def pair(most: int = 2) -> list[int]:
+        return [dice.randint(0, most), dice.randint(0, most)]
+
     options: list[Part] = [{"class": "keras.Flatten", "config": {}}]
     options.append({"class": "keras.Reshape", "config": {"target_shape": _factors(dice, size)}})
     if len(shape) == 1:

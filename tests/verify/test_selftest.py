@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from hgq.emit.verilog import emit_verilog
-from hgq.errors import VerificationError
+from hgq.errors import ToolError, VerificationError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.ir.graph import Builder, Graph
 from hgq.lower import lower
 from hgq.passes import insert_registers, optimise
 from hgq.ports import Port
 from hgq.verify import corner_vectors
-from hgq.verify.selftest import KINDS, Mutable, mutants_of, sample, self_test
+from hgq.verify.selftest import KINDS, Mutable, mutants_of, run, sample, self_test
 from hgq.verify.selftest.text import mutated, selectable, unread_modules
 
 
@@ -98,6 +98,16 @@ def test_a_design_that_is_wrong_already_is_an_error(design: Mutable, tmp_path: P
     wrong = Mutable(design.graph, tmp_path, "net", design.latency, design.inputs, design.outputs)
     with pytest.raises(VerificationError, match="without any mutant"):
         self_test(wrong, corner_vectors({"x": design.graph["x"].types}, 100), count=4)
+
+
+@pytest.mark.rtl
+def test_a_tool_that_always_fails_notices_nothing(design: Mutable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(sources: list[Path], top: str) -> None:
+        raise ToolError("no memory")
+
+    monkeypatch.setattr(run, "lint", broken)
+    with pytest.raises(ToolError, match="no memory"):
+        self_test(design, corner_vectors({"x": design.graph["x"].types}, 100), count=4)
 
 
 def test_modules_of_which_nothing_is_read_are_known(files: dict[str, str]) -> None:
