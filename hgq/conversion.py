@@ -11,6 +11,7 @@ import numpy as np
 from hgq.data import tensors
 from hgq.errors import ConversionError, VerificationError
 from hgq.fixed import FixedType
+from hgq.folder import Progress
 from hgq.frontend.early import check_early
 from hgq.frontend.load import load_model
 from hgq.frontend.model import functional_of, input_shapes, read_model
@@ -18,7 +19,7 @@ from hgq.frontend.predict import float32_error, keras_engine
 from hgq.importers import OURS, imported
 from hgq.memory import check_memory
 from hgq.options import checked_options
-from hgq.project import ENGINES, Progress, Project
+from hgq.project import ENGINES, Project
 from hgq.sim.toolchain import missing
 from hgq.staging import free_target, replace, staged
 from hgq.training import calibrate as find_ranges

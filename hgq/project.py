@@ -1,23 +1,18 @@
-"""A converted model on disk: what `hgq.convert` returns and `hgq-simulate` opens."""
+"""What `hgq.convert` returns and `hgq-simulate` opens: every engine and tool on the files of a converted model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from hgq.data import tensors
-from hgq.errors import ProjectError
-from hgq.fixed import decode, encode
+from hgq.fixed import decode
+from hgq.folder import Folder, Progress
 from hgq.ir.evaluate import evaluate
-from hgq.ir.graph import Graph
-from hgq.opening import read_project, stored_vectors
 from hgq.plan import plan, target_from
-from hgq.ports import Port, bus_width, pack, unpack
-from hgq.report import summary
+from hgq.ports import bus_width, pack, unpack
 from hgq.report.resources import measure, save_report
 from hgq.sim.csim import run_csim
 from hgq.sim.icarus import VECTORS as ICARUS
@@ -26,10 +21,9 @@ from hgq.sim.mapped import simulate_mapped
 from hgq.sim.protocol import check_protocol
 from hgq.sim.route import SEEDS, nextpnr_version, route
 from hgq.sim.toolchain import lint
-from hgq.sim.verilator import RtlDesign, simulate
+from hgq.sim.verilator import simulate
 from hgq.sim.yosys import Mapped, synthesise
-from hgq.verify import Difference, Engine, corner_vectors, verify_engines
-from hgq.verify.certificate import FLOAT64_BITS
+from hgq.verify import Difference, Engine, verify_engines
 from hgq.verify.localise import localise_rtl
 from hgq.verify.proof import Layout, ProofResult, prove
 from hgq.verify.run import Tensors
@@ -49,66 +43,9 @@ CORNERS = 100_000
 CORNER_ELEMENTS = 20_000_000
 """... unless the inputs together would have more elements than this."""
 
-Progress = Callable[[str], None]
 
-
-class Project:
-    """A folder with ``model.ir``, ``model.keras``, ``rtl/``, ``hls4ml/``, ``tb/`` and reports.
-
-    path: the folder. report: what report.json holds. graph: the integer model.
-    inputs, outputs: how tensors lie on the packed ports.
-    """
-
-    def __init__(self, path: Path, graph: Graph, report: dict[str, Any], ports: dict[str, Any]):
-        self.path, self.graph, self.report = path, graph, report
-        self.top: str = ports["top"]
-        self.latency: int = ports["latency"]
-        self.inputs = [Port.from_json(port) for port in ports["inputs"]]
-        self.outputs = [Port.from_json(port) for port in ports["outputs"]]
-        self._ports = ports
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Project:
-        """Opens a project folder.
-
-        Raises:
-            ProjectError: the folder is missing or is no complete project, or its files do not fit each other.
-        """
-        return cls(Path(folder), *read_project(Path(folder)))
-
-    def summary(self) -> str:
-        """The table by layer and what was verified, as plain text."""
-        return summary(self.report)
-
-    def encode(self, x: Any) -> list[np.ndarray]:
-        """Real numbers to the integers of each input port, rounded as the model's own input quantizer does.
-
-        Args:
-            x: array of shape ``(samples, *shape)``; a list or dict of them where the model has several inputs.
-        """
-        return [
-            encode(one, port.types, port.rounding, port.overflow)  # type: ignore[arg-type]
-            for one, port in zip(self.real(x), self.inputs, strict=True)
-        ]
-
-    def predict(self, x: Any) -> Any:
-        """What the hardware gives for real numbers, as real numbers in float64; a list if there are several outputs.
-
-        Raises:
-            ValueError: an output of more than 53 significant bits, which float64 would round; see `predict_integers`.
-        """
-        results = [decode(m, port.types.frac) for m, port in zip(self.predict_integers(x), self.outputs, strict=True)]
-        return results[0] if len(results) == 1 else results
-
-    def predict_integers(self, x: Any) -> list[np.ndarray]:
-        """`predict` as the integers on the output ports, in LSBs of ``outputs[i].types``."""
-        results = evaluate(self.graph, self.named(self.encode(x)))
-        return [results[name] for name in self.graph.outputs]
-
-    def corners(self, count: int) -> dict[str, np.ndarray]:
-        """`hgq.verify.corner_vectors` for the input ports."""
-        types, overflows = ({p.name: getattr(p, what) for p in self.inputs} for what in ("types", "overflow"))
-        return corner_vectors(types, count, overflows)
+class Project(Folder):
+    """A folder with ``model.ir``, ``model.keras``, ``rtl/``, ``hls4ml/``, ``tb/`` and reports, and what runs on it."""
 
     def simulate(
         self,
@@ -175,7 +112,7 @@ class Project:
             run["hls4ml C simulation"] = lambda x: run_csim(self.path / "hls4ml", self.graph, x)
         if "verilator" in engines:
             progress("lint")
-            lint(self._sources(simulation=True), self.top)
+            lint(self.sources(simulation=True), self.top)
             run["Verilog (Verilator)"] = self._rtl
         localise = {"Verilog (Verilator)": self._localise}
         verdict = verify_engines(self.graph, vectors, run, localise=localise, progress=progress).to_json()
@@ -197,7 +134,7 @@ class Project:
             ToolError: Yosys is missing or refuses the text.
             ValueError: the project was made by a version that did not say which wire carries what.
         """
-        sources = {str(path.relative_to(self.path)): path.read_text(encoding="utf-8") for path in self._sources()}
+        sources = {str(path.relative_to(self.path)): path.read_text(encoding="utf-8") for path in self.sources()}
         return prove(self.graph, sources, Layout.from_json(self._ports), progress=progress)
 
     def self_test(
@@ -253,7 +190,7 @@ class Project:
         """
         target = target_from(self.report["options"])
         family = family or self.family
-        sources = self._sources()
+        sources = self.sources()
         if target.carry and family != target.family:
             raise ValueError(
                 f"family={family!r}: the Verilog of {self.path} is for {target.device} (part "
@@ -286,17 +223,12 @@ class Project:
             raise ValueError(f"family {family!r} cannot be placed and routed; there is a router for ecp5 only")
         nextpnr_version()  # before Yosys has worked for minutes
         progress("map to Lattice ECP5 with Yosys")
-        mapped = synthesise(self._sources(), self.top, family)
+        mapped = synthesise(self.sources(), self.top, family)
         target = 1000 / self.report["options"]["clock_ns"]
         found = route(mapped, target_mhz=target, seeds=range(1, seeds + 1), progress=progress)
         self.report.setdefault("routed", {})[family] = found
         save_report(self.path, self.report)
         return found
-
-    @property
-    def family(self) -> str:
-        """The FPGA family of the part that the project was made for, by the name that `resources` knows; or "xcup"."""
-        return target_from(self.report["options"]).family or "xcup"
 
     def _simulate_mapped(self, mapped: Mapped, progress: Progress) -> dict[str, Any]:
         """The mapped netlist against the integer model, on stored samples and corner vectors."""
@@ -313,25 +245,6 @@ class Project:
 
         verdict = verify_engines(self.graph, x, {f"the netlist mapped to {mapped.family}": engine}, progress=progress)
         return {"vectors": max(verdict.vectors.values()), "differences": 0, "latency": self.latency}
-
-    def rtl_design(self) -> RtlDesign:
-        """The Verilog in the folder, as the simulator takes it."""
-        widths = bus_width(self.inputs), bus_width(self.outputs)
-        return RtlDesign(tuple(self._sources(simulation=True)), self.top, *widths, self.latency)
-
-    def _sources(self, *, simulation: bool = False) -> list[Path]:
-        """The Verilog files; for simulation, models of FPGA cells as well."""
-        sources = sorted((self.path / "rtl").glob("*.v"))
-        if simulation:
-            sources += sorted((self.path / "rtl" / "sim").glob("*.v"))
-        if not sources:
-            raise ProjectError(self.path, "it has no rtl/*.v")
-        for source in sources:
-            try:
-                source.read_text(encoding="utf-8")
-            except UnicodeDecodeError as why:
-                raise ProjectError(source, f"it is no Verilog ({why})") from why
-        return sources
 
     def _rtl(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         words = simulate(self.rtl_design(), pack(self.inputs, [x[name] for name in self.graph.inputs]))
@@ -353,36 +266,16 @@ class Project:
         combinational, pipeline = plan(self.graph, self.top, self.report["options"])
         return localise_rtl(self.graph, pipeline, combinational, self.path / "rtl", self.inputs)(one, at_output)
 
-    @property
-    def beyond_keras(self) -> str:
-        """Why no arithmetic of Keras computes this model exactly, so that a difference would say nothing; or ""."""
-        certificate = self.report["certificate"]
-        if certificate.get("bits", 0) <= FLOAT64_BITS:
-            return ""
-        return f"layer '{certificate['widest']}' may need {certificate['bits']} bits, float64 has {FLOAT64_BITS}"
-
     def _keras(self) -> Engine:
         from hgq.frontend.predict import keras_engine
 
-        return keras_engine(self._model(), self.graph, float64=not self.report["certificate"]["exact32"])
-
-    def _model(self) -> Any:
-        """model.keras, if it has the inputs of the graph."""
-        from hgq.frontend.load import load_model
-        from hgq.frontend.model import input_shapes
-
-        file = self.path / "model.keras"
-        model = load_model(file)
-        shapes = {port.name: port.types.shape for port in self.inputs}
-        if input_shapes(model) != shapes:
-            raise ProjectError(file, f"its inputs are {input_shapes(model)}, those of model.ir are {shapes}")
-        return model
+        return keras_engine(self.model(), self.graph, float64=not self.report["certificate"]["exact32"])
 
     def keras_layers(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What each quantised layer of model.keras gives for integers of the ports: real values by IR node."""
         from hgq.frontend.predict import layer_values
 
-        values = layer_values(self._model(), self.graph, x, float64=not self.report["certificate"]["exact32"])
+        values = layer_values(self.model(), self.graph, x, float64=not self.report["certificate"]["exact32"])
         return {name: decode(m, self.graph[name].range.frac) for name, m in values.items()}
 
     def trace(self, sample: int, data: Any = None, *, progress: Progress = lambda _: None) -> dict[str, Any]:
@@ -390,14 +283,3 @@ class Project:
         from hgq.tracing import trace_sample
 
         return trace_sample(self, sample, data, progress=progress)
-
-    def stored(self) -> list[np.ndarray]:
-        """The input vectors of tb/vectors.npz as integers of the ports."""
-        return stored_vectors(self.path / "tb" / "vectors.npz", self.inputs)
-
-    def real(self, x: Any) -> list[np.ndarray]:
-        """`x` as one float32 array for each input port; see `encode`."""
-        return tensors(x, {port.name: port.types.shape for port in self.inputs})
-
-    def named(self, encoded: list[np.ndarray]) -> dict[str, np.ndarray]:
-        return {port.name: x for port, x in zip(self.inputs, encoded, strict=True)}

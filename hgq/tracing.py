@@ -9,9 +9,10 @@ import numpy as np
 
 from hgq.errors import HGQError
 from hgq.fixed import decode
+from hgq.folder import Progress
 from hgq.plan import plan
 from hgq.ports import pack
-from hgq.project import Progress, Project
+from hgq.project import Project
 from hgq.sim.csim_probe import probe_csim
 from hgq.sim.waveform import write_waveform
 from hgq.verify import wraps_everywhere

@@ -18,6 +18,7 @@ from hgq.emit.templates import template
 from hgq.emit.testbench import save_vectors, testbench
 from hgq.emit.verilog import emit_verilog
 from hgq.fixed import FixedArray
+from hgq.folder import Progress
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.names import identifier
@@ -26,7 +27,7 @@ from hgq.netlist.design import Design
 from hgq.passes import shortest_clock
 from hgq.plan import plan
 from hgq.ports import Port, bus_width, pack
-from hgq.project import Progress, Project
+from hgq.project import Project
 from hgq.report import layer_rows, to_html, totals
 from hgq.report.text import facts
 from hgq.report.timing import predictions

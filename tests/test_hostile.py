@@ -137,7 +137,7 @@ def test_a_name_that_is_no_identifier_becomes_one(layer: str, name: str, tmp_pat
     from hgq.sim.toolchain import lint
 
     project = hgq.convert(net(layer, name), tmp_path / "net", verify=False)
-    lint(project._sources(simulation=True), project.top)
+    lint(project.sources(simulation=True), project.top)
     assert Project.load(tmp_path / "net").report["layers"][0]["layer"] == layer
 
 

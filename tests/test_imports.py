@@ -46,13 +46,14 @@ ALLOWED: dict[str, set[str]] = {
     "plan": NETLIST | {"lower", "passes"},
     "memory": {"ir"},
     "opening": NETLIST,
-    "tracing": REPORT | {"plan", "project"},
-    "project": REPORT | {"data", "opening", "plan", "frontend", "tracing"},
+    "tracing": REPORT | {"folder", "plan", "project"},
+    "folder": REPORT | {"data", "opening", "plan", "frontend"},
+    "project": REPORT | {"folder", "plan", "frontend", "tracing"},
     "options": EMIT,
     "staging": set(),
-    "writing": REPORT | {"plan", "project"},
+    "writing": REPORT | {"folder", "plan", "project"},
     "conversion": REPORT
-    | {"data", "memory", "options", "staging", "writing", "project", "frontend", "importers", "training"},
+    | {"data", "memory", "options", "staging", "writing", "folder", "project", "frontend", "importers", "training"},
     "cli": REPORT | {"convert", "Project"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from hgq.emit.hls4ml_planned import container
 from hgq.emit.templates import template
@@ -26,6 +25,7 @@ from hgq.errors import ToolError, VerificationError
 from hgq.fixed import FixedType, as_objects, shift
 from hgq.ir import Graph, Node
 from hgq.sim import simulator
+from hgq.sim.kept import kept_folder
 from hgq.sim.toolchain import hgq_errors
 
 _FLAGS = ("-std=c++17", "-pthread", "-w")
@@ -130,13 +130,12 @@ def build_csim(project: Path, graph: Graph, vectors: int = 0) -> Path:
     with hgq_errors():
         compiler = simulator.cxx()
     command = [*compiler, "-Og" if vectors <= _FEW_VECTORS else "-O2", *_FLAGS]
-    programs = cache_folder() / "csim"
+    programs = kept_folder("csim")
     folder = programs / _digest(project, driver, command)
     program = folder / "csim"
     if program.exists():
         os.utime(folder)
         return program
-    programs.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="build-", dir=programs))
     try:
@@ -217,12 +216,6 @@ def _unpack(port: _Port, words: np.ndarray) -> np.ndarray:
             f"2**{-int(port.node.range.frac[element])}: got {values[(sample, *element)]} * 2**{-port.kind.frac}"
         )
     return as_objects(result) if port.node.range.bits > 62 else result.astype(np.int64)
-
-
-def cache_folder() -> Path:
-    """HGQ_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("HGQ_CACHE")
-    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("hgq-fpga"))
 
 
 def _digest(project: Path, driver: str, command: Sequence[str]) -> str:

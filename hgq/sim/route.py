@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hgq.errors import ToolError
-from hgq.sim.simulator import cache_folder
-from hgq.sim.yosys import Mapped, digest, writable
+from hgq.sim.kept import digest, kept_folder
+from hgq.sim.yosys import Mapped
 
 DEVICES = {"25k": 24_288, "45k": 43_848, "85k": 83_640}
 """LUT4 sites of each device, smallest first."""
@@ -195,7 +195,7 @@ def wrapped(netlist: dict[str, Any], top: str) -> dict[str, Any]:
 
 def _run(text: str, device: str, target_mhz: float, seed: int, version: str) -> Routed:
     """One run, or what an equal one found before."""
-    kept = writable(cache_folder() / "routed")
+    kept = kept_folder("routed")
     options = [f"--{device}", "--package", "CABGA756" if device == "85k" else "CABGA256", "--speed", str(SPEED_GRADE)]
     options += ["--freq", f"{target_mhz:.2f}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained"]
     file = kept / f"{digest(version, *options, text)}.json"

@@ -16,15 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from hgq.errors import ToolError
 from hgq.sim.families import FAMILIES, Family, count
-from hgq.sim.simulator import cache_folder
+from hgq.sim.kept import digest, kept_folder
 
 _WORKER = """\
 import sys
@@ -91,11 +90,11 @@ def synthesise(sources: Sequence[Path], top: str, family: str) -> Mapped:
     kind = family_named(family)
     version = yosys_version()
     texts = _needed(sources, top)
-    script = kind.script([f"source{i}.v" for i in range(len(texts))], top)
+    script = kind.script(_names(texts), top)
     commands = [*script, "blackbox =A:whitebox", "write_verilog -noattr mapped.v", "write_json mapped.json"]
     # Not only what makes the netlist, but also what counts its cells is part of the key.
     rules = Path(sys.modules[Family.__module__].__file__ or "").read_text(encoding="utf-8")
-    kept = writable(cache_folder() / "mapped")
+    kept = kept_folder("mapped")
     folder = kept / digest(version, rules, top, *commands, *texts)
     if not all((folder / name).is_file() for name in _FILES):
         _map(texts, commands, top, family, folder)
@@ -107,18 +106,9 @@ def synthesise(sources: Sequence[Path], top: str, family: str) -> Mapped:
 
 def _map(texts: list[str], commands: list[str], top: str, family: str, folder: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix="mapping-", dir=folder.parent))
-    for i, text in enumerate(texts):
-        (work / f"source{i}.v").write_text(text, encoding="utf-8")
-    (work / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
-    log = work / "yosys.log"
     start = time.monotonic()
-    with log.open("w", encoding="utf-8") as out:
-        code = subprocess.run(
-            [sys.executable, "-P", "-c", _WORKER, "script.ys"], cwd=work, stdout=out, stderr=out, check=False
-        ).returncode
-    if code or not (work / "mapped.json").is_file():
-        what = f"Yosys cannot map module '{top}' to {family} ({FAMILIES[family].device})"
-        raise ToolError(what, code=code, tail=_tail(log), log=log, fix="the log names the line; report it as a bug")
+    failed = f"Yosys cannot map module '{top}' to {family} ({FAMILIES[family].device})"
+    _run(work, texts, commands, "mapped.json", failed, fix="the log names the line; report it as a bug", log_stays=True)
     module = json.loads((work / "mapped.json").read_text(encoding="utf-8"))["modules"][top]
     outputs = {
         net for p in module["ports"].values() if p["direction"] == "output" for net in p["bits"] if isinstance(net, int)
@@ -165,29 +155,12 @@ def _tail(log: Path) -> str:
     return "\n".join([*warnings[-5:], *lines[first : first + 10]])
 
 
-def writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fix = "set the environment variable HGQ_CACHE to a folder that you may write"
-        raise ToolError(f"cannot keep mapped netlists in {folder}: {error.strerror}", fix=fix) from error
-    return folder
-
-
 def _prune(kept: Path) -> None:
     """Drops the netlists that were not used for longest; never one used in the last hour."""
     old = sorted((path.stat().st_mtime, path) for path in kept.iterdir())
     for used, path in old[:-_KEPT]:
         if time.time() - used > 3600:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def digest(*parts: str) -> str:
-    digest = sha256()
-    for part in parts:
-        data = part.encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()
 
 
 def read_back(texts: Mapping[str, str], top: str) -> dict[str, Any]:
@@ -200,19 +173,34 @@ def read_back(texts: Mapping[str, str], top: str) -> dict[str, Any]:
         ToolError: Yosys is missing, or refuses the text.
     """
     yosys_version()
-    names = [f"source{n}.v" for n in range(len(texts))]
+    names = _names(texts)
     commands = [f"read_verilog {' '.join(names)}", f"hierarchy -top {top}", "proc", "write_json read.json"]
+    failed, fix = f"Yosys cannot read the Verilog of '{top}'", "if the text is as hgq wrote it, report it as a bug"
     with tempfile.TemporaryDirectory(prefix="reading-") as folder:
-        work = Path(folder)
-        for name, text in zip(names, texts.values(), strict=True):
-            (work / name).write_text(text, encoding="utf-8")
-        (work / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
-        log = work / "yosys.log"
-        with log.open("w", encoding="utf-8") as out:
-            code = subprocess.run(
-                [sys.executable, "-P", "-c", _WORKER, "script.ys"], cwd=work, stdout=out, stderr=out, check=False
-            ).returncode
-        if code or not (work / "read.json").is_file():
-            what = f"Yosys cannot read the Verilog of '{top}'"
-            raise ToolError(what, code=code, tail=_tail(log), fix="if the text is as hgq wrote it, report it as a bug")
-        return json.loads((work / "read.json").read_text(encoding="utf-8"))
+        _run(Path(folder), list(texts.values()), commands, "read.json", failed, fix=fix)
+        return json.loads((Path(folder) / "read.json").read_text(encoding="utf-8"))
+
+
+def _names(texts: Sized) -> list[str]:
+    """What Yosys' commands call the sources: paths may hold what its scripts cannot quote."""
+    return [f"source{n}.v" for n in range(len(texts))]
+
+
+def _run(
+    work: Path, texts: list[str], commands: list[str], made: str, failed: str, *, fix: str, log_stays: bool = False
+) -> None:
+    """Runs Yosys' `commands` on `texts` in the folder `work`, where they write the file `made`.
+
+    Raises:
+        ToolError: they do not; `failed` says what that means.
+    """
+    for name, text in zip(_names(texts), texts, strict=True):
+        (work / name).write_text(text, encoding="utf-8")
+    (work / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
+    log = work / "yosys.log"
+    with log.open("w", encoding="utf-8") as out:
+        code = subprocess.run(
+            [sys.executable, "-P", "-c", _WORKER, "script.ys"], cwd=work, stdout=out, stderr=out, check=False
+        ).returncode
+    if code or not (work / made).is_file():
+        raise ToolError(failed, code=code, tail=_tail(log), log=log if log_stays else None, fix=fix)

@@ -20,6 +20,7 @@ from hgq.ir.graph import Builder
 from hgq.sim import csim
 from hgq.sim.csim import build_csim, run_csim
 from hgq.sim.hls4ml_types import check_types
+from hgq.sim.simulator import cache_folder
 from tests.emit.random_graphs import (
     add_input,
     affine,
@@ -194,6 +195,6 @@ def test_wrong_inputs_are_refused(tmp_path, inputs, said):
 
 def test_the_cache_folder_can_be_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("HGQ_CACHE", str(tmp_path))
-    assert csim.cache_folder() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("HGQ_CACHE")
-    assert csim.cache_folder().name == "hgq-fpga" and os.fspath(csim.cache_folder()) != os.fspath(tmp_path)
+    assert cache_folder().name == "hgq-fpga" and os.fspath(cache_folder()) != os.fspath(tmp_path)

@@ -153,5 +153,5 @@ def test_two_builds_of_the_same_design_at_once_both_give_the_right_outputs(own_c
 def test_a_cache_folder_that_cannot_be_made_names_the_variable_to_set(tmp_path, design, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("HGQ_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ToolError, match=r"(?s)cannot keep built simulators in .*file/models.*HGQ_CACHE"):
+    with pytest.raises(ToolError, match=r"(?s)cannot keep results in .*file/models.*HGQ_CACHE"):
         simulate(design, to_words([1], 8))

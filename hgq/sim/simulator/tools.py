@@ -84,7 +84,7 @@ def writable(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fix = "set the environment variable HGQ_CACHE to a folder that you may write"
-        raise SimulationError(f"cannot keep built simulators in {folder}: {error.strerror}", fix=fix) from error
+        raise SimulationError(f"cannot keep results in {folder}: {error.strerror}", fix=fix) from error
     return folder
 
 
