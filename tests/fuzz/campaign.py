@@ -17,12 +17,12 @@ from hgq.sim.simulator import model
 from tests.fuzz.generate import generate
 from tests.fuzz.levels import Outcome, Rtl, check
 from tests.fuzz.model import Spec
-from tests.fuzz.rtl import check_csim, check_verilog
+from tests.fuzz.rtl import check_csim, check_proof, check_verilog
 from tests.fuzz.shrink import shrink
 
 LARGE = 12_000
 """Characters of Verilog above which a model is built only now and then: the C++ compiler takes seconds for it."""
-CSIM_EVERY, LARGE_EVERY = 100, 8
+CSIM_EVERY, LARGE_EVERY, PROOF_EVERY = 100, 8, 4
 
 
 @dataclass
@@ -96,6 +96,14 @@ def run_round(
         state.checked["= Verilog"] += len(built)
         failed += [(*built[k][:2], Outcome(kind, text)) for k, (kind, text) in found.items()]
         for seed, spec, rtl in built:
+            if seed % PROOF_EVERY == 0:
+                found_by_proof = check_proof(rtl)
+                state.checked["read back by the proof"] += 1
+                if isinstance(found_by_proof, tuple):
+                    failed.append((seed, spec, Outcome(*found_by_proof)))
+                else:
+                    state.checked["outputs of layers in these"] += found_by_proof.outputs
+                    state.checked["outputs of layers in these, proven"] += found_by_proof.proven
             if seed % CSIM_EVERY == 0:
                 wrong = check_csim(rtl)
                 state.checked["= C simulation"] += 1
@@ -120,8 +128,12 @@ def fails_like(outcome: Outcome, folder: Path) -> Callable[[Spec], bool]:
             again = check(spec)
         except Exception:  # noqa: BLE001 (what is left of the spec is no model)
             return False
-        if again.rtl is None or ("Verilog" not in outcome.kind and "C simulation" not in outcome.kind):
+        compiled = ("proof", "Verilog", "C simulation")
+        if again.rtl is None or not any(word in outcome.kind for word in compiled):
             return again.kind == outcome.kind
+        if "proof" in outcome.kind:
+            refuted = check_proof(again.rtl)
+            return isinstance(refuted, tuple) and refuted[0] == outcome.kind
         if "C simulation" in outcome.kind:
             return (check_csim(again.rtl) or ("",))[0] == outcome.kind
         shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ from hgq.ports import Port
 from hgq.report import layer_rows, totals
 from hgq.report.timing import predictions
 from hgq.verify import corner_vectors, first_difference, float32_certificate
+from hgq.verify.proof import Layout
 from tests.fuzz.model import Spec, build, data
 
 if keras.backend.backend() == "numpy":
@@ -42,7 +43,7 @@ if keras.backend.backend() == "numpy":
     from keras.src.backend.common import dtypes
 
     jax.config.update("jax_enable_x64", True)
-    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+    dtypes.BIT64_TO_BIT32_DTYPE |= {"float64": "float64", "int64": "int64"}
 
 VECTORS = 96, 160
 """Samples and corner vectors for each model."""
@@ -69,14 +70,14 @@ class Outcome:
 
 @dataclass
 class Rtl:
-    """A design as Verilog, with vectors."""
+    """A design as Verilog, with vectors. layout: what the proof is told, the latency among it."""
 
     top: str
     files: dict[str, str]
     graph: Graph
     inputs: list[Port]
     outputs: list[Port]
-    latency: int
+    layout: Layout
     x: dict[str, np.ndarray]
     golden: dict[str, np.ndarray]
 
@@ -194,4 +195,4 @@ def _design(
     outputs = [Port.output(n, graph[n].types) for n in graph.outputs]
     files = emit_verilog(design, inputs, outputs, clock_ns=options["clock_ns"], version="fuzz")
     facts |= {"latency": design.latency, "carry": bool(design.target.carry)}
-    return None, Rtl(top, files, graph, inputs, outputs, design.latency, x, golden)
+    return None, Rtl(top, files, graph, inputs, outputs, Layout.of(design, inputs, outputs), x, golden)

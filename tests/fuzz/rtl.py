@@ -17,6 +17,7 @@ from hgq.sim.hls4ml_types import check_types
 from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
 from hgq.verify import first_difference
+from hgq.verify.proof import ProofResult, prove
 from tests.fuzz.levels import Rtl
 
 BIT = FixedArray.full((1,), FixedType(False, 1, 0))
@@ -28,7 +29,7 @@ def check_verilog(designs: Sequence[Rtl], folder: Path) -> Failures:
     """Lints and simulates all designs side by side under one top level; each must keep its own latency."""
     if not designs:
         return {}
-    longest = max(one.latency for one in designs)
+    longest = max(one.layout.latency for one in designs)
     files = {name: text for one in designs for name, text in one.files.items()}
     files["batch.v"] = _batch(designs, longest)
     paths = []
@@ -60,8 +61,16 @@ def check_verilog(designs: Sequence[Rtl], folder: Path) -> Failures:
             if found is not None:
                 failures.setdefault(k, ("difference: Verilog", str(found)))
         if not (next(results) == 1).all():
-            failures[k] = "difference: latency", f"out_valid does not come after {one.latency} cycles"
+            failures[k] = "difference: latency", f"out_valid does not come after {one.layout.latency} cycles"
     return failures
+
+
+def check_proof(one: Rtl) -> ProofResult | tuple[str, str]:
+    """What is proven of a design from its text; or what failed."""
+    try:
+        return prove(one.graph, one.files, one.layout)
+    except Exception as error:  # noqa: BLE001
+        return f"proof: {type(error).__name__}", str(error)
 
 
 def check_csim(one: Rtl) -> tuple[str, str] | None:
@@ -95,7 +104,7 @@ def _batch(designs: Sequence[Rtl], longest: int) -> str:
             f".out_valid(y{k}[{out}]), .out_data(y{k}[{out - 1}:0]));"
         )
         last = f"y{k}"
-        for n in range(longest - one.latency):
+        for n in range(longest - one.layout.latency):
             lines.append(f"  reg [{out}:0] y{k}_{n};")
             clocked.append(f"    y{k}_{n} <= {last};")
             last = f"y{k}_{n}"
