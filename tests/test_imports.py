@@ -39,9 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"quantizers", "resource", "hls4ml_guards", "windows", "einsum"},
     "training": {"quantizers", "layers", "resource"},
     "hls4ml_guards": set(),
-    "methods": {"quantizers", "layers", "resource", "training"},
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
+    "methods": IR | {"quantizers", "layers", "resource", "training", "frontend", "importers"},
     "data": set(),
     "plan": NETLIST | {"lower", "passes"},
     "memory": {"ir"},

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 import numpy as np
 
 from hgq.errors import ConversionError
@@ -61,6 +62,24 @@ def read_archive(path: Path, weights: Path | None = None) -> Archive:
         "this is no .keras file, no .h5 file of a whole model, and no .json file with its weights",
         "save the model with model.save('name.keras')",
     )
+
+
+def archive_of(model: Any) -> Archive:
+    """A Keras model in memory, as its file would be read.
+
+    Raises:
+        ConversionError: it is no Sequential or functional model, or not built.
+    """
+    place = Path(str(model.name))
+    if not model.built:
+        raise refused(place, "the model is not built", "start it with keras.Input, or call it on data once")
+    if type(model).__name__ not in ("Sequential", "Functional"):
+        raise refused(place, f"its class is {type(model).__name__!r}", "build it with keras.Sequential or keras.Model")
+    groups = {
+        layer.name: {f"vars/{n}": np.asarray(keras.ops.convert_to_numpy(v)) for n, v in enumerate(layer.weights)}
+        for layer in model.layers
+    }
+    return Archive(place, _checked(place, json.loads(model.to_json())), groups, by_name=True)
 
 
 def _read(path: Path, weights: Path | None) -> Archive | None:

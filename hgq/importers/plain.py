@@ -1,26 +1,21 @@
-"""Plain Keras models (Keras 3 .keras; Keras 2 .h5, or .json and weights) with types that the user gives.
+"""Plain Keras models (Keras 3 .keras; Keras 2 .h5, or .json and weights) with types that somebody gives (`given`).
 
-Weights are rounded half up to their types, batch normalisation is folded into the layer before it first.
+Batch normalisation is folded into the layer before it first.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hgq.errors import ConversionError
-from hgq.fixed import FixedArray, FixedType, Overflow, Rounding, decode, encode, outside
 from hgq.frontend.context import Unconvertible
 from hgq.importers import keras_layers
-from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, Constant, arguments_of, linear, weights_of
+from hgq.importers.given import Given
+from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, arguments_of, linear, weights_of
 from hgq.importers.network import Call, Importer, Record, Reference
 from hgq.importers.passing import input_types
-from hgq.importers.types import Types
 from hgq.layers import (
     QAveragePooling1D,
     QAveragePooling2D,
@@ -37,71 +32,12 @@ from hgq.layers import (
     QGlobalAveragePooling2D,
 )
 
-PARTS = ("input", "kernel", "bias", "output", "scale", "offset")
-EXAMPLE = "types={'*': {'input': 's8f4', 'kernel': 's8f6', 'bias': 's12f8'}, 'dense': {'kernel': 's6f4'}}"
 
-
-@dataclass(frozen=True)
-class Given:
-    """The types that the user gives, by layer and part; the layer "*" stands for all others."""
-
-    by_layer: dict[str, dict[str, FixedType]]
-
-    @classmethod
-    def of(cls, types: str | Path | dict[str, dict[str, str]] | None) -> Given:
-        """From ``"s8f6"`` (everything but outputs), a dict of dicts, or a .json file that holds one.
-
-        Raises:
-            ConversionError: it is none of these, or names a part or type that does not exist.
-        """
-        if types is None:
-            return cls({})
-        if isinstance(types, str | Path) and str(types).endswith(".json"):
-            try:
-                types = json.loads(Path(types).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as broken:
-                raise _wrong(f"{types} cannot be read: {broken}") from broken
-        if isinstance(types, str):
-            types = {"*": dict.fromkeys((part for part in PARTS if part != "output"), types)}
-        if not isinstance(types, dict) or not all(isinstance(one, dict) for one in types.values()):
-            raise _wrong(f"types={types!r} is no dict of dicts")
-        for layer, parts in types.items():
-            for part in parts:
-                if part not in PARTS:
-                    raise _wrong(f"types: {part!r} of {layer!r} is none of {', '.join(PARTS)}")
-        try:
-            return cls({name: {p: FixedType.parse(t) for p, t in one.items()} for name, one in types.items()})
-        except (ValueError, TypeError) as reason:
-            raise _wrong(f"types: {reason}") from None
-
-    def find(self, layer: str, part: str) -> FixedType | None:
-        """The type of a part of a layer, if there is one."""
-        for name in (layer, "*"):
-            if part in self.by_layer.get(name, {}):
-                return self.by_layer[name][part]
-        return None
-
-    def need(self, layer: str, part: str) -> FixedType:
-        """The same, or a refusal."""
-        found = self.find(layer, part)
-        if found is None:
-            raise Unconvertible(
-                f"its {part} is not quantised, and no type is given for it",
-                f"give types (hgq-convert: --types s8f6, or --types file.json), as in {EXAMPLE}",
-            )
-        return found
-
-
-def _wrong(what: str) -> ConversionError:
-    return ConversionError([f"  - {what}\n      Fix: write {EXAMPLE}"])
-
-
-def prepare(records: list[Record], outputs: list[Reference], types: Given) -> None:
-    """Finds the normalisations that can be folded, and names in `types` that no layer has."""
+def prepare(records: list[Record], outputs: list[Reference], given: Given | None) -> None:
+    """Finds the normalisations that can be folded, and refuses types for layers that are not there."""
     by_name = {record.name: record for record in records}
-    unknown = sorted(set(types.by_layer) - set(by_name) - {"*"})
-    if unknown:
-        raise _wrong(f"types: the model has no layer {unknown[0]!r}; it has {', '.join(by_name)}")
+    if given is not None:
+        given.check(list(by_name))
     readers: dict[Reference, int] = {}
     for reference in [*outputs, *(a for record in records for call in record.calls for a in call)]:
         readers[reference] = readers.get(reference, 0) + 1
@@ -128,23 +64,32 @@ def _linear(cls: type, weight: str, names: str) -> Callable:
     """A handler of layers with kernel and bias; `names`: arguments of our class that are Keras' too."""
 
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
-        named = {"EinsumDense": record.get("bias_axes") is not None}
-        biased = named.get(record.kind, bool(record.get("use_bias", True)))
-        if weight == "depthwise_kernel":
-            record.only("groups", 1, fix="leave groups out")
-        values = weights_of(record, weight, *(["bias"] if biased else []))
-        if record.norm is not None:
-            values = _folded(record, values, weight)
-        given = _types(importer.given.need(record.name, "input"), 1)
-        arguments = arguments_of(record, names) | {"activation": _activation(importer, record)}
-        if record.kind != "EinsumDense":
-            arguments["use_bias"] = "bias" in values
-        parts = {"kernel": values[weight]} | ({"bias": values["bias"]} if "bias" in values else {})
-        constants = {part: _constant(importer.given, record.name, part, value) for part, value in parts.items()}
-        out = importer.given.find(record.name, "output")
-        return linear(cls, arguments, shapes[0], constants, given, out and _types(out, 1))
+        arguments, parts = read_linear(importer, record, weight, names)
+        given = importer.given.input(record.name)
+        constants = {part: importer.given.constant(record.name, part, value) for part, value in parts.items()}
+        return linear(cls, arguments, shapes[0], constants, given, importer.given.own(record.name, "output"))
 
     return handler
+
+
+def read_linear(
+    importer: Importer, record: Record, weight: str, names: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The arguments of a layer with weights, and its float "kernel" and "bias" with a normalisation folded in.
+
+    weight: Keras' name for the kernel. names: arguments of our class that are Keras' too.
+    """
+    named = {"EinsumDense": record.get("bias_axes") is not None}
+    biased = named.get(record.kind, bool(record.get("use_bias", True)))
+    if weight == "depthwise_kernel":
+        record.only("groups", 1, fix="leave groups out")
+    values = weights_of(record, weight, *(["bias"] if biased else []))
+    if record.norm is not None:
+        values = _folded(record, values, weight)
+    arguments = arguments_of(record, names) | {"activation": _activation(importer, record)}
+    if record.kind != "EinsumDense":
+        arguments["use_bias"] = "bias" in values
+    return arguments, {"kernel": values[weight]} | ({"bias": values["bias"]} if "bias" in values else {})
 
 
 def _activation(importer: Importer, record: Record) -> str | None:
@@ -153,26 +98,6 @@ def _activation(importer: Importer, record: Record) -> str | None:
         return None
     record.only("activation", "linear", None, "relu", "relu6", "hard_tanh", fix="use relu, relu6 or hard_tanh")
     return record.get("activation")
-
-
-def _constant(given: Given, layer: str, part: str, value: np.ndarray) -> Constant:
-    t = given.need(layer, part)
-    types = FixedArray.full(value.shape, t)
-    if not np.isfinite(value).all():
-        raise Unconvertible(f"its {part} holds NaN or infinity", "train again with a lower learning rate")
-    beyond = outside(value[None], types, Rounding.RND)[0]
-    if beyond.any():
-        raise Unconvertible(
-            f"its {part} reaches {value[beyond][np.abs(value[beyond]).argmax()]}, and {t} ends at {t.hi * t.lsb}",
-            f"give it more integer bits: types={{'{layer}': {{'{part}': ...}}}}",
-        )
-    m = encode(value[None], types, Rounding.RND, Overflow.SAT)[0]
-    return Constant(_types(t, value.ndim), value, decode(m, types.frac))
-
-
-def _types(t: FixedType, rank: int) -> Types:
-    one = np.ones((1,) * rank, np.int64)
-    return Types(t.signed * one, (t.width - t.signed) * one, t.frac * one, Rounding.RND, Overflow.SAT)
 
 
 def _scale_and_offset(record: Record) -> tuple[np.ndarray, np.ndarray]:
@@ -202,12 +127,9 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     if record.folded:
         record.seen |= set(record.config)
         return lambda x: x
-    if _axes(record)[0] not in (-1, len(shapes[0]) - 1):
-        raise Unconvertible(f"axis={record.get('axis')!r} is not supported", "normalise the last axis")
-    record.seen.add("axis")
-    values = dict(zip(("scale", "offset"), (v.astype(np.float32) for v in _scale_and_offset(record)), strict=True))
-    parts = {part: _constant(importer.given, record.name, part, value) for part, value in values.items()}
-    given = _types(importer.given.need(record.name, "input"), 1)
+    values = read_norm(record, len(shapes[0]))
+    parts = {part: importer.given.constant(record.name, part, value) for part, value in values.items()}
+    given = importer.given.input(record.name)
     quantizers: dict[str, Any] = {f"{part}_quantizer": c.types.quantizer(constant=True) for part, c in parts.items()}
     layer = QBatchNormalization(input_quantizer=given.quantizer(), name=record.name, epsilon=2.0**-40, **quantizers)
     layer.build(shapes[0])
@@ -219,9 +141,19 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     return layer
 
 
+def read_norm(record: Record, rank: int) -> dict[str, np.ndarray]:
+    """ "scale" and "offset" of a normalisation of a tensor of `rank` axes, batch axis included."""
+    if _axes(record)[0] not in (-1, rank - 1):
+        raise Unconvertible(f"axis={record.get('axis')!r} is not supported", "normalise the last axis")
+    record.seen.add("axis")
+    scale, offset = _scale_and_offset(record)
+    return {"scale": scale.astype(np.float32), "offset": offset.astype(np.float32)}
+
+
 def _average(cls: type) -> Callable:
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
-        return linear(cls, arguments_of(record, POOL), shapes[0], {}, input_types(importer, importer.tensors[0]))
+        given = importer.given.own(record.name, "input") or input_types(importer, importer.tensors[0])
+        return linear(cls, arguments_of(record, POOL), shapes[0], {}, given)
 
     return handler
 

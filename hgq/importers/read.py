@@ -11,6 +11,7 @@ from hgq.fixed import FixedType
 from hgq.frontend.load import load_model
 from hgq.importers import hgq2, plain, qkeras
 from hgq.importers.archive import Archive, read_archive, refused
+from hgq.importers.given import UserTypes
 from hgq.importers.network import Importer
 
 OURS = "hgq-fpga"
@@ -96,5 +97,5 @@ def imported(
         if types is not None:
             raise refused(path, f"a model of {library} has its types already", "leave types out")
         return Importer(archive, *HANDLERS[library], port, drop_softmax).build(), library
-    given = plain.Given.of(types)
+    given = UserTypes.of(types)
     return Importer(archive, *HANDLERS[library], port, drop_softmax, given, plain.prepare).build(), library

@@ -1,0 +1,25 @@
+"""The methods by name: what each is called, needs and takes. The command and the README are written from this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as a user meets it.
+
+    module: it holds ``quantize(model, ..., progress) -> Result``, which takes the options as keyword arguments.
+    what: one line for --help.
+    options: names of the options that it takes, of those that the command has.
+    needs: those that it cannot do without.
+    """
+
+    module: str
+    what: str
+    options: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+METHODS: dict[str, Method] = {}
+"""Name -> method, in the order of the README."""
