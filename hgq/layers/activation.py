@@ -12,6 +12,7 @@ from keras import ops
 
 from hgq.fixed import FixedArray
 from hgq.layers.base import QLayer
+from hgq.layers.luts import COMPARED, scales
 from hgq.layers.price import Measure
 from hgq.layers.rectify import nearest
 from hgq.quantizers import Quantizer, WidthQuantizer
@@ -113,6 +114,17 @@ class QActivation(QLayer):
         sizes = tuple(size or 1 for size in self.input_shape_)
         bits = ops.sum(ops.broadcast_to(self.input_quantizer.bits(sign=True), sizes)) * float(slope[0].bit_length())
         return bits + (float(np.prod(sizes)) if self.activation_name == "hard_sigmoid" else 0.0)
+
+    def luts(self) -> Tensor:
+        return self._luts_before() + self.own_luts()
+
+    def own_luts(self) -> Tensor:
+        """LUTs of the activation and what limits its results."""
+        slope = self.slope()
+        if slope is None:
+            return self._luts_behind()
+        widths = self._widths(self.input_quantizer, self.input_shape_)
+        return self._luts_behind() + scales(widths, np.array(slope[0])) + COMPARED * ops.sum(widths)
 
     def compute(self, x: Tensor, training: bool, quantize: Callable[[Quantizer, Tensor], Tensor]) -> Tensor:  # noqa: ARG002
         """The results, with a function of one's own that applies quantizers; changes nothing by itself."""
@@ -217,6 +229,11 @@ class QPReLU(QLayer):
         sizes = tuple(size or 1 for size in self.input_shape_)
         products = self.input_quantizer.bits(sign=True) * self.alpha_quantizer.bits(sign=False)
         return ops.sum(ops.broadcast_to(products, sizes))
+
+    def luts(self) -> Tensor:
+        widths = self._widths(self.input_quantizer, self.input_shape_)
+        own = ops.sum(widths * self.alpha_quantizer.digits()) + COMPARED * ops.sum(widths)
+        return self._luts_before() + self._luts_behind() + own
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
         return super().quantized_shapes() | {"alpha_quantizer": tuple(self.alpha.shape)}

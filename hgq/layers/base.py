@@ -10,11 +10,13 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray
+from hgq.layers.arrival import arrival, limits
 from hgq.layers.price import Measure, exact_price, products_price, trained
 from hgq.layers.rectify import ACTIVATIONS
 from hgq.layers.table import Exact, Table
 from hgq.quantizers import Quantizer, activation_quantizer
 from hgq.quantizers.exact import Tensor
+from hgq.resource.model import COSTS
 
 DTYPES = ("float32", "float64")
 
@@ -25,14 +27,15 @@ class QLayer(keras.layers.Layer):
     `input_quantizer`, `output_quantizer` (a quantizer or None), `activation_name` (of `ACTIVATIONS`),
     `input_shape_` (shape of the input without the batch axis) and `constants()`.
 
-    In training each call adds ``beta * ebops_bar + gamma * sum(bits)`` to the loss; evaluation adds nothing, so that
-    `val_loss` is the loss of the task alone.
+    In training each call adds ``beta * cost + gamma * sum(bits)`` to the loss, where cost is `luts` or `ebops_bar`;
+    evaluation adds nothing, so that `val_loss` is the loss of the task alone.
 
     Args:
         activation: None, "linear", "relu", "relu6" or "hard_tanh".
         input_quantizer: quantizes what comes in; "default" is a `FracQuantizer` per element.
         output_quantizer: quantizes what goes out, after the activation; None leaves the exact accumulator.
-        beta: weight of EBOPs in the loss, kept in a variable that `BetaSchedule` sets.
+        cost: "ebops" or "luts": what training presses on. Callbacks such as `BetaSchedule` set it for a whole model.
+        beta: weight of the cost in the loss, kept in a variable that `BetaSchedule` sets.
         gamma: weight of the plain sum of bits in the loss. Far below 1e-6: Adam turns any steady gradient into
             full-speed decay of bits that nothing else holds.
     """
@@ -48,6 +51,7 @@ class QLayer(keras.layers.Layer):
         activation: str | None = None,
         input_quantizer: Any = "default",
         output_quantizer: Any = None,
+        cost: str = "ebops",
         beta: float = 1e-6,
         gamma: float = 1e-8,
         **kwargs: Any,
@@ -60,7 +64,9 @@ class QLayer(keras.layers.Layer):
         for what, value in (("beta", beta), ("gamma", gamma)):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{self}: {what}={value}; it must be 0 or more")
-        self.initial_beta, self.gamma = beta, gamma
+        if cost not in COSTS:
+            raise ValueError(f"{self}: cost={cost!r}; choose one of {', '.join(COSTS)}")
+        self.cost, self.initial_beta, self.gamma = cost, beta, gamma
         self.input_quantizer = self._quantizer("input_quantizer", input_quantizer, self._activation_default)
         self.output_quantizer = self._quantizer("output_quantizer", output_quantizer, self._activation_default)
 
@@ -75,6 +81,15 @@ class QLayer(keras.layers.Layer):
     def ebops_bar(self) -> Tensor:
         """Differentiable upper estimate of the EBOPs of one call."""
         return ops.zeros((), self.compute_dtype)
+
+    def luts(self) -> Tensor:
+        """LUTs to expect of one call, with what stands in front of it; differentiable, see `hgq/layers/luts.py`."""
+        return self._luts_before() + self._luts_behind()
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether the layer's activation takes LUTs."""
+        return self.activation_name != "linear"
 
     def product_ebops(self) -> float:
         """Exact EBOPs of one call's share of products that Keras' own layers make of what this one gives."""
@@ -108,6 +123,11 @@ class QLayer(keras.layers.Layer):
         """Makes every table of the layer for the present types; see `Table.freeze`."""
         for table in self.tables().values():
             table.freeze()
+
+    def product_luts(self) -> Tensor:
+        """As `product_ebops`, of the trained widths: a product of two variables takes about as many LUTs as EBOPs."""
+        # Products behind the layer are those of all its calls together.
+        return ops.cast(products_price(self, trained) / max(len(self._inbound_nodes), 1), self.compute_dtype)
 
     # --- for subclasses ---------------------------------------------------------------------------------------------
 
@@ -143,11 +163,30 @@ class QLayer(keras.layers.Layer):
         """`y`; in training the price of this call goes to the loss."""
         if training:
             all_bits = sum(ops.sum(quantizer.bits(sign=False)) for quantizer in self.quantizers().values())
-            # Products behind the layer are those of all its calls together.
-            products = products_price(self, trained) / max(len(self._inbound_nodes), 1)
-            price = self.ebops_bar() + ops.cast(products, self.compute_dtype)
+            price = (self.luts() if self.cost == "luts" else self.ebops_bar()) + self.product_luts()
             self.add_loss(self.beta * price + self.gamma * all_bits)
         return y
+
+    def _luts_before(self) -> Tensor:
+        """LUTs of what stands between the layers before and the input quantizer."""
+        if self.input_quantizer is None:
+            return ops.zeros((), self.compute_dtype)
+        return arrival(self, 0, self.input_quantizer, self._widths(self.input_quantizer, self.input_shape_))
+
+    def _luts_behind(self) -> Tensor:
+        """LUTs of the activation and the output quantizer; where there is none, whoever reads the layer pays."""
+        if self.output_quantizer is None:
+            return ops.zeros((), self.compute_dtype)
+        widths = self._widths(self.output_quantizer, self.output_shape_)
+        return limits(self.output_quantizer, widths) + (ops.sum(widths) if self.rectifies else 0.0)
+
+    def _widths(self, quantizer: Quantizer, shape: tuple[int | None, ...]) -> Tensor:
+        """Bits of each element of a tensor, sign included; differentiable."""
+        return trained(quantizer, self._sized(shape), sign=True)
+
+    def _sized(self, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        """A shape with 1 for each size that is not known."""
+        return tuple(size or 1 for size in shape)
 
     def _numpy_constant(self, name: str, value: Tensor, quantizer: Quantizer) -> tuple[np.ndarray, FixedArray]:
         array = np.asarray(ops.convert_to_numpy(value), np.float64)
@@ -220,7 +259,7 @@ class QLayer(keras.layers.Layer):
             super().get_config()
             | {name: q and keras.saving.serialize_keras_object(q) for name, q in quantizers.items()}
             | ({"activation": self.activation_name} if self.takes_activation else {})
-            | {"beta": self.initial_beta, "gamma": self.gamma}
+            | {"cost": self.cost, "beta": self.initial_beta, "gamma": self.gamma}
         )
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ from keras import ops
 
 from hgq.fixed import FixedArray
 from hgq.layers.base import QLayer
+from hgq.layers.luts import biases
 from hgq.quantizers import FracQuantizer
 from hgq.quantizers.exact import Tensor, read
 from hgq.resource.ebops import affine_ebops
@@ -167,6 +168,12 @@ class QBatchNormalization(BatchStatistics):
         widths = ops.broadcast_to(self.input_quantizer.bits(sign=True), sizes)
         each = widths * self.scale_quantizer.bits(sign=False) + self.offset_quantizer.bits(sign=True)
         return ops.sum(each)
+
+    def luts(self) -> Tensor:
+        widths = self._widths(self.input_quantizer, self.input_shape_)
+        offsets = biases(ops.broadcast_to(self.offset_quantizer.bits(sign=True), widths.shape))
+        # With the offset there are as many adders as digits.
+        return self._luts_before() + self._luts_behind() + ops.sum(widths * self.scale_quantizer.digits()) + offsets
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
         channels = tuple(self.moving_mean.shape)

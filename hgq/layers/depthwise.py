@@ -9,7 +9,9 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray
+from hgq.layers.arrival import limits
 from hgq.layers.conv import Convolution, channel_quantizer
+from hgq.layers.luts import biases, sums
 from hgq.quantizers import weight_quantizer
 from hgq.quantizers.exact import Tensor, read
 from hgq.resource.ebops import conv_ebops
@@ -177,6 +179,15 @@ class Separable(Depthwise):
         if self.bias_quantizer is not None:
             each = ops.sum(ops.broadcast_to(self.bias_quantizer.bits(sign=True), (self.filters,)))
             total = total + float(np.prod(self.middle_shape_[:-1])) * each
+        return total
+
+    def luts(self) -> Tensor:
+        middle = self._widths(self.middle_quantizer, self.middle_shape_)
+        total = self._luts_before() + self._luts_behind() + limits(self.middle_quantizer, middle)
+        total = total + sums(self._sample_of_widths(), self.depthwise_quantizer.digits(), super()._multiply)
+        total = total + sums(ops.expand_dims(middle, 0), self.kernel_quantizer.digits(), self._point)
+        if self.bias_quantizer is not None:
+            total = total + biases(self._bias_bits())
         return total
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from keras import ops
 
 from hgq.fixed import FixedArray
 from hgq.layers.base import QLayer
+from hgq.layers.luts import table
 from hgq.layers.price import Measure
 from hgq.layers.table import MOST_BITS
 from hgq.quantizers import WidthQuantizer
@@ -88,6 +89,11 @@ class QEmbedding(QLayer):
     def constants(self) -> dict[str, tuple[np.ndarray, FixedArray]]:
         value = self.embeddings_quantizer.apply(read(self.embeddings), training=False)
         return {"embeddings": self._numpy_constant("embeddings", value, self.embeddings_quantizer)}
+
+    def luts(self) -> Tensor:
+        widths = ops.max(self._widths(self.embeddings_quantizer, (self.input_dim, self.output_dim)), axis=0)
+        columns = ops.broadcast_to(widths, self._sized(self.output_shape_))
+        return self._luts_behind() + table(ops.full_like(columns, float(self.index_bits)), columns)
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
         return super().quantized_shapes() | {"embeddings_quantizer": (self.input_dim, self.output_dim)}

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from hgq.layers.base import QLayer
+from hgq.layers.luts import table
 from hgq.layers.table import Table
 from hgq.quantizers import FracQuantizer, Quantizer
 from hgq.quantizers.exact import Tensor
@@ -97,6 +98,16 @@ class QFunction(QLayer):
     def compute(self, x: Tensor, training: bool, quantize: Callable[[Quantizer, Tensor], Tensor]) -> Tensor:
         """The results, with a function of one's own that applies quantizers; changes nothing by itself."""
         return self.table.compute(quantize(self.input_quantizer, x), training, quantize)
+
+    def luts(self) -> Tensor:
+        return self._luts_before() + self.own_luts()
+
+    def own_luts(self) -> Tensor:
+        """LUTs of the tables, whose results need no further limits."""
+        widths = [
+            self._widths(quantizer, self.input_shape_) for quantizer in (self.input_quantizer, self.output_quantizer)
+        ]
+        return table(*widths)
 
     def _float(self, x: Tensor) -> Tensor:
         return keras.activations.get(self.function)(x) if isinstance(self.function, str) else self.function(x)

@@ -69,8 +69,8 @@ class QGRU(Recurrent):
         c = apply(self.activation, x[:, gates:] + inner)
         return [apply(self.state_quantizer, c + z * (h - c))]
 
-    def _products(self) -> Tensor:
-        per_state = ops.split(self._bits_of("recurrent_quantizer", self.recurrent_kernel.shape, sign=False), 3, axis=1)
+    def _products(self, recurrent: Tensor) -> Tensor:
+        per_state = ops.split(recurrent, 3, axis=1)
         h, c, inner = (
             self._wide(q, self.units)
             for q in (self.state_quantizer, self._output_of(self.activation), self.reset_quantizer)

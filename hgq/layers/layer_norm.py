@@ -10,8 +10,10 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray
+from hgq.layers.arrival import limits
 from hgq.layers.base import QLayer
 from hgq.layers.conv import channel_quantizer
+from hgq.layers.luts import biases, scales, table
 from hgq.layers.table import Table
 from hgq.quantizers import FracQuantizer, Quantizer, bias_quantizer
 from hgq.quantizers.exact import Tensor, read
@@ -213,6 +215,26 @@ class SampleNormalization(QLayer):
         if self.gamma_quantizer is not None:
             total = total + ops.sum(widths(self.normalized_quantizer) * widths(self.gamma_quantizer, sign=False))
         return total if self.beta_quantizer is None else total + ops.sum(widths(self.beta_quantizer))
+
+    def luts(self) -> Tensor:
+        sizes, rows = self._sized(self.input_shape_), self._sized(self.row_shape_)
+        d = self._widths(self.input_quantizer, sizes)
+        variance, inverse = (self._widths(q, rows) for q in (self.variance_quantizer, self.inverse_quantizer))
+        joined = 1.0 - 1.0 / self.count_  # of n numbers, n - 1 are joined to the first
+        total = self._luts_before() + self._luts_behind() + table(variance, inverse)
+        if self.centered_quantizer is not None:  # n * x, the sum, their difference
+            total = total + scales(d, np.array(self.count_)) + (1.0 + joined) * ops.sum(d)
+            d = self._widths(self.centered_quantizer, sizes)
+            total = total + limits(self.centered_quantizer, d)
+        total = total + ops.sum(d * d + 2.0 * joined * d + d * inverse) + limits(self.variance_quantizer, variance)
+        if self.normalized_quantizer is not None:
+            y = self._widths(self.normalized_quantizer, sizes)
+            total = total + limits(self.normalized_quantizer, y)
+            if self.gamma_quantizer is not None:
+                total = total + ops.sum(y * self.gamma_quantizer.digits())
+        if self.beta_quantizer is not None:
+            total = total + biases(ops.broadcast_to(self.beta_quantizer.bits(sign=True), sizes))
+        return total
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, Any] = dict.fromkeys(("centered_quantizer", "normalized_quantizer"), self.input_shape_)

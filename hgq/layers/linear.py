@@ -6,9 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from hgq.fixed import FixedArray
 from hgq.layers.base import QLayer
+from hgq.layers.luts import biases, sums
 from hgq.quantizers import Quantizer, bias_quantizer, weight_quantizer
 from hgq.quantizers.exact import Tensor, read
 
@@ -100,6 +102,20 @@ class QLinear(QLayer):
         if self.bias_quantizer is not None:
             y = y + self.bias_quantizer.apply(self._float_bias(), training)
         return self._finish(y, training)
+
+    def luts(self) -> Tensor:
+        total = super().luts() + sums(self._sample_of_widths(), self.kernel_quantizer.digits(), self._multiply)
+        if self.bias_quantizer is not None:
+            total = total + biases(self._bias_bits())
+        return total
+
+    def _bias_bits(self) -> Tensor:
+        """Bits of the bias of each element of the result."""
+        return ops.broadcast_to(self._widths(self.bias_quantizer, self.bias_shape_), self._sized(self.output_shape_))
+
+    def _sample_of_widths(self) -> Tensor:
+        """Bits of each element of one sample of the input, with a batch axis of 1."""
+        return ops.expand_dims(self._widths(self.input_quantizer, self.input_shape_), 0)
 
     def constants(self) -> dict[str, tuple[np.ndarray, FixedArray]]:
         quantizers = {"kernel": (self.kernel_quantizer, self._float_kernel)}

@@ -71,19 +71,19 @@ class QLSTM(Recurrent):
         n = self.units
         return ops.concatenate([first[:n], ops.ones((n,), dtype=dtype), first[2 * n :]])
 
-    def _widths(self) -> list[Quantizer]:
+    def _wide_quantizers(self) -> list[Quantizer]:
         """Quantizers of the state, the carry, the candidate and the carry after its activation."""
         parts = (self.activation, self.carry_activation)
         return [self.state_quantizer, self.carry_quantizer, *(self._output_of(part) for part in parts)]
 
-    def _products(self) -> Tensor:
-        per_state = ops.sum(self._bits_of("recurrent_quantizer", self.recurrent_kernel.shape, sign=False), axis=1)
-        h, c, g, y = (self._wide(q, self.units) for q in self._widths())
+    def _products(self, recurrent: Tensor) -> Tensor:
+        per_state = ops.sum(recurrent, axis=1)
+        h, c, g, y = (self._wide(q, self.units) for q in self._wide_quantizers())
         i, f, o = ops.split(self._wide(self._output_of(self.recurrent_activation), 3 * self.units), 3)
         return (self.steps - 1) * ops.sum(h * per_state + f * c) + self.steps * ops.sum(i * g + o * y)
 
     def _exact_products(self, recurrent: np.ndarray) -> int:
-        h, c, g, y = (q.types((self.units,)).width for q in self._widths())
+        h, c, g, y = (q.types((self.units,)).width for q in self._wide_quantizers())
         i, f, o = np.split(self._output_of(self.recurrent_activation).types((3 * self.units,)).width, 3)
         later = matmul_ebops(recurrent, h) + product_ebops(f, c)
         return (self.steps - 1) * later + self.steps * (product_ebops(i, g) + product_ebops(o, y))

@@ -10,6 +10,7 @@ from keras import ops
 
 from hgq.layers.base import QLayer
 from hgq.layers.conv import channel_quantizer
+from hgq.layers.luts import scales
 from hgq.quantizers.exact import Tensor
 from hgq.resource.ebops import mean_ebops
 from hgq.windows import Windows, same_padding
@@ -109,6 +110,15 @@ class AveragePooling(QLayer):
         shape = self._known_input_shape()
         m, _ = self.averaging_constants()
         return mean_ebops(m, self.input_quantizer.types(shape), self.windows((None, *shape)))
+
+    def luts(self) -> Tensor:
+        windows = self.windows((None, *self.input_shape_))
+        counts = ops.convert_to_tensor(windows.counts.reshape(*windows.out, 1).astype(np.float32))
+        total = _window_sum(ops.expand_dims(self._widths(self.input_quantizer, self.input_shape_), 0), windows)
+        luts = self._luts_before() + self._luts_behind() + ops.sum(total * (1.0 - 1.0 / counts))
+        if self.halvings() is None:
+            luts = luts + scales(total / counts + ops.log2(counts), self.averaging_constants()[0].reshape(counts.shape))
+        return luts
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.windows(input_shape).out, input_shape[-1])

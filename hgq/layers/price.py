@@ -54,18 +54,18 @@ def _products(layer: Any) -> list[Any]:
     todo = list(layer._outbound_nodes)
     while todo:
         node = todo.pop()
-        kind = _kind(node)
-        if kind in PRODUCTS:
+        name = kind(node)
+        if name in PRODUCTS:
             found[id(node)] = node
-        elif kind in MOVES | RECTIFIERS | IDENTITIES:
+        elif name in MOVES | RECTIFIERS | IDENTITIES:
             todo += node.operation._outbound_nodes
     return list(found.values())
 
 
-def _kind(node: Any) -> str:
+def kind(node: Any) -> str:
     """The class name of an operation of Keras' own; others are not known by their names."""
-    kind = type(node.operation)
-    return kind.__name__ if kind.__module__.startswith("keras.src.") else ""
+    made = type(node.operation)
+    return made.__name__ if made.__module__.startswith("keras.src.") else ""
 
 
 def _payer(node: Any) -> Any:
@@ -75,17 +75,17 @@ def _payer(node: Any) -> Any:
         if hasattr(operation, "output_bits"):
             return operation
         before = operation._inbound_nodes[tensor._keras_history.node_index]
-        if _kind(before) in MOVES | RECTIFIERS | IDENTITIES and (payer := _payer(before)) is not None:
+        if kind(before) in MOVES | RECTIFIERS | IDENTITIES and (payer := _payer(before)) is not None:
             return payer
     return None
 
 
 def _price(node: Any, measure: Measure) -> Tensor:
     widths = [w for tensor in node.input_tensors if (w := _widths(tensor, measure, True)) is not None]
-    kind = _kind(node)
-    if len(widths) < len(node.input_tensors) or (kind != "Square" and len(widths) < 2):
+    name = kind(node)
+    if len(widths) < len(node.input_tensors) or (name != "Square" and len(widths) < 2):
         return ops.zeros(())
-    if kind == "Multiply":  # of three: the product of the first two is as wide as both together
+    if name == "Multiply":  # of three: the product of the first two is as wide as both together
         total, wide = ops.zeros(()), widths[0]
         for w in widths[1:]:
             total, wide = total + ops.sum(wide * w), wide + w
@@ -101,10 +101,10 @@ def _widths(tensor: Any, measure: Measure, sign: bool) -> Tensor | None:
         bits = operation.output_bits(measure, sign)
         return None if bits is None else ops.expand_dims(bits, 0)
     node = operation._inbound_nodes[index]
-    kind = _kind(node)
-    if kind in RECTIFIERS | IDENTITIES:
-        return _widths(node.input_tensors[0], measure, sign and kind not in RECTIFIERS)
-    if kind not in MOVES:
+    name = kind(node)
+    if name in RECTIFIERS | IDENTITIES:
+        return _widths(node.input_tensors[0], measure, sign and name not in RECTIFIERS)
+    if name not in MOVES:
         return None
     widths = [_widths(one, measure, sign) for one in node.input_tensors]
     if any(w is None for w in widths):

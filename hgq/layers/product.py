@@ -10,7 +10,9 @@ import numpy as np
 from keras import ops
 
 from hgq.einsum import Einsum, parse
+from hgq.layers.arrival import arrival
 from hgq.layers.base import QLayer
+from hgq.layers.luts import products
 from hgq.quantizers import Quantizer
 from hgq.quantizers.exact import Tensor
 from hgq.resource.ebops import einsum_ebops
@@ -106,6 +108,15 @@ class Product(QLayer):
         left = ops.broadcast_to(self.left_quantizer.bits(sign=True), e.shape(e.left))
         right = ops.broadcast_to(self.right_quantizer.bits(sign=True), e.shape(e.right))
         return ops.einsum(e.products, left, right)
+
+    def luts(self) -> Tensor:
+        e = self.einsum
+        left = self._widths(self.left_quantizer, e.shape(e.left))
+        right = self._widths(self.right_quantizer, e.shape(e.right))
+        equation = f"{e.left},{e.right}->{e.out}"
+        total = self._luts_behind() + products(left, right, lambda a, b: ops.einsum(equation, a, b))
+        total = total + arrival(self, 0, self.left_quantizer, left)
+        return total + arrival(self, 1, self.right_quantizer, right)
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
         e = self.einsum

@@ -12,9 +12,11 @@ from keras import ops
 
 from hgq.fixed import FixedArray
 from hgq.layers.activation import QActivation
+from hgq.layers.arrival import limits
 from hgq.layers.base import ACTIVATIONS, QLayer
 from hgq.layers.conv import channel_quantizer
 from hgq.layers.function import QFunction
+from hgq.layers.luts import biases, sums
 from hgq.layers.table import Table
 from hgq.quantizers import FracQuantizer, Quantizer, bias_quantizer, weight_quantizer
 from hgq.quantizers.exact import Tensor, read
@@ -123,8 +125,12 @@ class Recurrent(QLayer):
         """
 
     @abstractmethod
-    def _products(self) -> Tensor:
-        """EBOPs-bar of the products of two variables in a call, and of what the recurrent kernel multiplies."""
+    def _products(self, recurrent: Tensor) -> Tensor:
+        """EBOPs-bar of the products of two variables in a call, and of what the recurrent kernel multiplies.
+
+        Args:
+            recurrent: bits of each element of the recurrent kernel, or what else its price is counted in.
+        """
 
     @abstractmethod
     def _exact_products(self, recurrent: np.ndarray) -> int:
@@ -299,9 +305,24 @@ class Recurrent(QLayer):
     def ebops_bar(self) -> Tensor:
         per_input = ops.sum(self._bits_of("kernel_quantizer", self.kernel.shape, sign=False), axis=1)
         widths = ops.broadcast_to(self.input_quantizer.bits(sign=True), self.input_shape_)
-        total = ops.sum(widths * per_input) + self._products()
+        recurrent = self._bits_of("recurrent_quantizer", self.recurrent_kernel.shape, sign=False)
+        total = ops.sum(widths * per_input) + self._products(recurrent)
         if self.use_bias:
             total = total + self.steps * ops.sum(self._bits_of("bias_quantizer", self.bias.shape, sign=True))
+        return total
+
+    def luts(self) -> Tensor:
+        widths = ops.expand_dims(self._widths(self.input_quantizer, self.input_shape_), 0)
+        total = self._luts_before() + sums(widths, self.kernel_quantizer.digits(), ops.matmul)
+        total = total + self._products(self.recurrent_quantizer.digits())
+        steps = float(self.steps)
+        for part in self._parts().values():
+            total = total + steps * part.own_luts()
+        for name in self._inner_quantizers():
+            quantizer = getattr(self, name)
+            total = total + steps * limits(quantizer, self._wide(quantizer, self.units))
+        if self.use_bias:
+            total = total + steps * biases(self._bits_of("bias_quantizer", self.bias.shape, sign=True))
         return total
 
     def exact_ebops(self) -> int:

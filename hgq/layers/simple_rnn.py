@@ -28,8 +28,8 @@ class QSimpleRNN(Recurrent):
     def _step(self, x: Tensor, states: list[Tensor], constants: dict[str, Tensor], apply: Apply) -> list[Tensor]:
         return [apply(self.activation, x + ops.matmul(states[0], constants["recurrent"]))]
 
-    def _products(self) -> Tensor:
-        per_state = ops.sum(self._bits_of("recurrent_quantizer", self.recurrent_kernel.shape, sign=False), axis=1)
+    def _products(self, recurrent: Tensor) -> Tensor:
+        per_state = ops.sum(recurrent, axis=1)
         return (self.steps - 1) * ops.sum(self._wide(self.state_quantizer, self.units) * per_state)
 
     def _exact_products(self, recurrent: np.ndarray) -> int:

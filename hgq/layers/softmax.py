@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from hgq.layers.arrival import limits
 from hgq.layers.base import QLayer
+from hgq.layers.luts import COMPARED, table
 from hgq.layers.table import Table
 from hgq.quantizers import FracQuantizer, Quantizer, WidthQuantizer
 from hgq.quantizers.exact import Tensor
@@ -178,6 +180,18 @@ class QSoftmax(QLayer):
         sizes = tuple(size or 1 for size in self.input_shape_)
         factors = ops.broadcast_to(self.exp_quantizer.bits(sign=True) * self.inverse_quantizer.bits(sign=True), sizes)
         return ops.sum(factors if self.mask is None else ops.where(ops.convert_to_tensor(self.kept()), factors, 0.0))
+
+    def luts(self) -> Tensor:
+        rows, shape = self._sized(self.row_shape_), self._sized(self.input_shape_)
+        argument = self._widths(self.difference_quantizer or self.input_quantizer, shape)
+        e, total = self._widths(self.exp_quantizer, shape), self._widths(self.sum_quantizer, rows)
+        inverse = self._widths(self.inverse_quantizer, rows)
+        joined = 1.0 - float(np.prod(rows)) / float(np.prod(shape))  # of n numbers, n - 1 are joined to the first
+        luts = self._luts_before() + self._luts_behind() + table(argument, e) + table(total, inverse)
+        luts = luts + joined * ops.sum(e) + limits(self.sum_quantizer, total) + ops.sum(e * inverse)
+        if self.stable:  # the largest, and the difference of each to it
+            luts = luts + (COMPARED * joined + 1.0) * ops.sum(argument) + limits(self.difference_quantizer, argument)
+        return luts
 
     def quantized_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, Any] = dict.fromkeys(("difference_quantizer", "exp_quantizer"), self.input_shape_)

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from hgq.fixed import FixedArray, Overflow, Rounding
-from hgq.quantizers.exact import Tensor
+from hgq.quantizers.exact import Tensor, power_of_two, signed_digits, straight_through
 
 GRANULARITIES = ("tensor", "channel", "element")
 LARGEST_BITS = 24.0
@@ -98,6 +98,17 @@ class Quantizer(keras.layers.Layer):
 
         Its gradient is scaled by ``1/sqrt(elements of the group)``.
         """
+
+    def digits(self) -> Tensor:
+        """Signed digits of each element of the constant that is quantised; differentiable, straight through.
+
+        The value counts digits of the exact mantissa (`signed_digits`); the gradient is that of ``bits(sign=False)``,
+        1 for each bit of a live width: the digits that a bit may hold, not the half or third that it holds on average.
+        """
+        frac = ops.stop_gradient(self._formats()[2])
+        value = ops.stop_gradient(self.quantized(self._value(), training=False))  # type: ignore[misc]
+        found = signed_digits(value * power_of_two(frac))
+        return straight_through(found, ops.broadcast_to(self.bits(sign=False), found.shape))
 
     @abstractmethod
     def _formats(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from hgq.fixed import Overflow, Rounding
@@ -57,6 +58,28 @@ def bits_of(m: Tensor) -> Tensor:
     guess = guess + ops.cast(m >= power_of_two(guess), m.dtype)
     guess = guess - ops.cast(m < power_of_two(guess - 1.0), m.dtype)
     return ops.where(m >= 1.0, guess, ops.zeros_like(m))
+
+
+_CHUNK = 13
+_SET_BITS = np.array([n.bit_count() for n in range(1 << _CHUNK)], np.float32)
+"""How many bits are set in each number of 13 bits."""
+
+
+def signed_digits(m: Tensor) -> Tensor:
+    """Of each integer ``|m| < 2**24``: how few powers of two, added or subtracted, make it: the digits of its CSD form.
+
+    1, 4, 6 = 8 - 2 and 7 = 8 - 1 have 1, 1, 2 and 2 digits. They are the bits that differ between m and 3m.
+    """
+    whole = ops.cast(ops.abs(m), "int32")
+    differ = ops.bitwise_xor(whole, whole * 3)
+    table = ops.convert_to_tensor(_SET_BITS)
+    low, high = ops.bitwise_and(differ, (1 << _CHUNK) - 1), ops.right_shift(differ, _CHUNK)
+    return ops.cast(ops.take(table, low) + ops.take(table, high), m.dtype)
+
+
+def straight_through(value: Tensor, slope: Tensor) -> Tensor:
+    """`value`, with the gradient of `slope`."""
+    return ops.stop_gradient(value) + (slope - ops.stop_gradient(slope))  # in this order the second part is exactly 0
 
 
 def magnitude_bits(lo: Tensor, hi: Tensor, symmetric: bool) -> Tensor:

@@ -4,6 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+COSTS = ("ebops", "luts")
+"""What training may press on: EBOPs-bar, the published baseline, or the LUTs to expect."""
+
+
+def model_luts(model: Any) -> int:
+    """LUTs to expect of a built model, generic Verilog at effort 1; each call of a shared layer counts."""
+    return round(sum(float(layer.luts() + layer.product_luts()) * calls for layer, calls in priced_layers(model)))
+
+
+def set_cost(model: Any, cost: str) -> None:
+    """Makes `cost`, "ebops" or "luts", what all quantised layers of a model add to its loss.
+
+    A training step that is already compiled is dropped: it would go on with the other cost.
+    """
+    if cost not in COSTS:
+        raise ValueError(f"cost={cost!r}; choose one of {', '.join(COSTS)}")
+    layers = [layer for layer, _ in priced_layers(model)]
+    changed = any(layer.cost != cost for layer in layers)
+    for layer in layers:
+        layer.cost = cost
+    if changed and getattr(model, "train_function", None) is not None:
+        model.make_train_function(force=True)
+
 
 def model_ebops(model: Any) -> int:
     """Exact EBOPs of a built model; each call of a shared layer counts."""

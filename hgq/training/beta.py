@@ -1,4 +1,4 @@
-"""The price of EBOPs during training: low at first, so that the model learns the task, then rising."""
+"""The price of hardware during training: low at first, so that the model learns the task, then rising."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from hgq.resource import priced_layers
+from hgq.resource import COSTS, priced_layers, set_cost
 from hgq.training.progress import add_cost
 
 
 class BetaSchedule(keras.callbacks.Callback):
-    """Sets beta, the weight of EBOPs in the loss of all quantised layers, at the start of each epoch.
+    """Sets beta, the weight of the cost in the loss of all quantised layers, at the start of each epoch.
 
     ``beta = beta_start * (beta_end / beta_start) ** min(1, epoch / (ramp * epochs))``: a straight line in log(beta)
     over the first part of the run, then constant, so that the widths settle. A function of the epoch alone: a run
@@ -21,9 +21,12 @@ class BetaSchedule(keras.callbacks.Callback):
         beta_start, beta_end: both above 0.
         ramp: part of the run that the ramp takes, 0 to 1.
         epochs: length of the run; None takes it from `fit`.
+        cost: what beta is the price of: "ebops" (EBOPs-bar) or "luts" (LUTs to expect, `QLayer.luts`).
     """
 
-    def __init__(self, beta_start: float, beta_end: float, ramp: float = 0.5, epochs: int | None = None):
+    def __init__(
+        self, beta_start: float, beta_end: float, ramp: float = 0.5, epochs: int | None = None, cost: str = "ebops"
+    ):
         super().__init__()
         for name, value in (("beta_start", beta_start), ("beta_end", beta_end)):
             if not 0 < value < float("inf"):
@@ -32,6 +35,9 @@ class BetaSchedule(keras.callbacks.Callback):
             raise ValueError(f"BetaSchedule: ramp={ramp}; it is the part of the run that the ramp takes, 0 to 1")
         if epochs is not None and epochs < 1:
             raise ValueError(f"BetaSchedule: epochs={epochs}; it must be 1 or more")
+        if cost not in COSTS:
+            raise ValueError(f"BetaSchedule: cost={cost!r}; choose one of {', '.join(COSTS)}")
+        self.cost = cost
         self.beta_start, self.beta_end, self.ramp, self.epochs = beta_start, beta_end, ramp, epochs
 
     def beta(self, epoch: int) -> float:
@@ -43,6 +49,7 @@ class BetaSchedule(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if not priced_layers(self.model):
             raise ValueError(f"BetaSchedule: model '{self.model.name}' has no quantised layer to set beta of.")
+        set_cost(self.model, self.cost)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         for layer, _ in priced_layers(self.model):

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from hgq.layers.walk import model_quantizers
-from hgq.resource import model_ebops
+from hgq.resource import model_ebops, model_luts
 
 
 class EBOPs(keras.callbacks.Callback):
-    """Adds to the logs of each epoch: `ebops`, exact EBOPs of the model, and `bits`, the mean width.
+    """Adds to the logs of each epoch: `ebops`, exact EBOPs of the model, `luts` to expect, and `bits`, the mean width.
 
     `BetaSchedule` and `ParetoFront` do the same: this one is for training without either.
     """
@@ -22,9 +22,10 @@ class EBOPs(keras.callbacks.Callback):
 
 
 def add_cost(model: keras.Model, logs: dict[str, Any] | None) -> None:
-    """Puts `ebops` and `bits` into the logs of an epoch, unless another callback has done so."""
+    """Puts `ebops`, `luts` and `bits` into the logs of an epoch, unless another callback has done so."""
     if logs is not None and "ebops" not in logs:
         logs["ebops"] = model_ebops(model)
+        logs["luts"] = model_luts(model)
         logs["bits"] = round(mean_bits(model), 3)
 
 
