@@ -1,6 +1,6 @@
-"""Puts the compiled adder-graph optimiser into the wheel, so that the wheel works where there is no compiler.
+"""Puts the compiled cores (hgq/native/compiler.py lists them) into the wheel, which then works without a compiler.
 
-Without a compiler the wheel is built all the same, says so, and compiles the optimiser at its first use. An editable
+Without a compiler the wheel is built all the same, says so, and compiles each core at its first use. An editable
 installation always does the latter: there the sources change, and the cache is keyed by their content.
 """
 
@@ -17,22 +17,23 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class CompileOptimiser(BuildHookInterface):
+class CompileCores(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        recipe = runpy.run_path(str(Path(self.root) / "hgq/lower/cmvm/compiler.py"))
+        recipe = runpy.run_path(str(Path(self.root) / "hgq/native/compiler.py"))
         cxx = recipe["compiler"]()
         if cxx is None:
             self.app.display_warning(
-                "no C++ compiler (CXX or g++): the wheel is built without the compiled adder-graph optimiser, and "
-                "needs a compiler when it first converts a model"
+                "no C++ compiler (CXX or g++): the wheel is built without compiled code, and needs a compiler when it "
+                "first converts a model"
             )
             return
         self.folder = tempfile.mkdtemp(prefix="hgq-build-")
-        built = str(Path(self.folder) / recipe["BUILT"])
-        subprocess.run(recipe["command"](cxx, built), check=True)
-        build_data["force_include"][built] = f"hgq/lower/cmvm/{recipe['BUILT']}"
+        for name, core in recipe["CORES"].items():
+            built = str(Path(self.folder) / f"{name}.so")
+            subprocess.run(recipe["command"](core, cxx, built), check=True)
+            build_data["force_include"][built] = f"hgq/{core.built}"
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # What each part of hgq/ may import besides itself, `fixed` and `errors`. Transitive steps are written out: a part that
 # reaches past its neighbour is a decision, and is taken here.
 IR = {"ir", "names", "ports", "windows", "einsum"}
-NETLIST = IR | {"netlist"}
+NETLIST = IR | {"netlist", "native"}
 EMIT = NETLIST | {"lower", "passes", "emit"}
 SIM = EMIT | {"sim"}
 VERIFY = SIM | {"verify"}
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "names": set(),
     "windows": set(),
+    "native": set(),
     "einsum": set(),
     "ports": {"ir", "names"},
     "ir": IR,
@@ -40,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"quantizers", "layers", "resource"},
     "hls4ml_guards": set(),
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
+    "refinement": IR | {"native", "quantizers", "layers", "resource", "training", "frontend"},
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
     "methods": IR | {"quantizers", "layers", "resource", "training", "frontend", "importers"},
     "data": set(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,14 @@ class Tensor:
 Value = RawInput | Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rounded:
+    """Whose types a node has: for each element, which of the quantizer's groups (C order), -1 where none."""
+
+    quantizer: Any
+    groups: np.ndarray
+
+
 @dataclass
 class Context:
     """One conversion.
@@ -49,6 +58,7 @@ class Context:
     input_type: the type of every input port, if the user states it; quantisation then happens in hardware.
     shapes: shape of each model input, no batch axis.
     origin: the layer that is being read; each call of a shared layer has its own.
+    rounded: for each node that rounds, whose types it has; a port that several layers quantise has several.
     """
 
     input_type: FixedType | None
@@ -56,6 +66,7 @@ class Context:
     builder: Builder = field(default_factory=Builder)
     problems: list[str] = field(default_factory=list)
     origin: str = ""
+    rounded: dict[str, list[Rounded]] = field(default_factory=dict)
     _types: dict[tuple[int, tuple[int, ...]], FixedArray] = field(default_factory=dict)
     _ports: dict[str, tuple[FixedArray, Rounding, Overflow, str]] = field(default_factory=dict)
 
@@ -136,16 +147,30 @@ class Context:
                 "pass calibrate= (hgq-convert: --calibrate) with training data, or train the model",
             )
         types = self.types(quantizer, self.shape(value))
+        groups = np.broadcast_to(np.arange(math.prod(quantizer.group)).reshape(quantizer.group), types.shape)
         rounding, overflow = Rounding(quantizer.rounding), Overflow(quantizer.overflow)
         if isinstance(value, RawInput) and self.input_type is None:
-            return self._port(value, types, rounding, overflow)
+            port = self._port(value, types, rounding, overflow)
+            if value.index is not None:
+                index, spread = value.index.ravel(), self._spread(value, groups, -1)
+                repeated = (spread.ravel()[index] != groups.ravel()) & (index >= 0)
+                groups = np.full(spread.shape, -1) if repeated.any() else spread
+            self.rounded.setdefault(value.name, []).append(Rounded(quantizer, groups.ravel()))
+            return port
         attrs = {"types": types, "rounding": rounding, "overflow": overflow} | ({"whole": 1} if whole else {})
         moved = None if whole else self._moved_positions(value, types)
         if moved is not None:
             source, index = moved
             attrs["types"] = _of_channels(types).broadcast_to(self.shape(source))
-            return self.add("take", "take", self.add(suffix, "quantize", source, **attrs), index=index)
-        return self.add(suffix, "quantize", value, **attrs)
+            made = self.add(suffix, "quantize", source, **attrs)
+            # Each position of an element's own type has another owner: then nobody owns them all.
+            of_channels = groups.reshape(-1, groups.shape[-1])[0]
+            groups = np.broadcast_to(of_channels if (groups == of_channels).all() else -1, self.shape(source))
+            self.rounded[made.node] = [Rounded(quantizer, groups.ravel())]
+            return self.add("take", "take", made, index=index)
+        made = self.add(suffix, "quantize", value, **attrs)
+        self.rounded[made.node] = [Rounded(quantizer, groups.ravel())]
+        return made
 
     def _moved_positions(self, value: Value, types: FixedArray) -> tuple[Tensor, np.ndarray] | None:
         """The tensor whose positions `value` moves, repeats or drops, where types are per channel.
@@ -193,18 +218,24 @@ class Context:
         """The types of the port whose elements `value` rearranges; what nothing reads has no bits."""
         index = value.index.ravel()  # type: ignore[union-attr]
         used = index >= 0
-        shape = self.shapes[value.name]
         parts = []
         for part in (types.signed, types.width, types.frac):
-            whole = np.zeros(int(np.prod(shape, dtype=np.int64)), part.dtype)
-            whole[index[used]] = part.ravel()[used]
-            if not (whole[index[used]] == part.ravel()[used]).all():
+            whole = self._spread(value, part, 0)
+            if not (whole.ravel()[index[used]] == part.ravel()[used]).all():
                 raise Unconvertible(
                     f"it quantises an element of the model input '{value.name}' in several ways, after it was repeated",
                     "quantise the input with a QActivation before it is repeated",
                 )
-            parts.append(whole.reshape(shape))
+            parts.append(whole)
         return FixedArray(*parts)
+
+    def _spread(self, value: RawInput, part: np.ndarray, empty: int) -> np.ndarray:
+        """At each element of a port, what `part` has for one of the places that `value` moves it to."""
+        index = value.index.ravel()  # type: ignore[union-attr]
+        shape = self.shapes[value.name]
+        whole = np.full(int(np.prod(shape, dtype=np.int64)), empty, part.dtype)
+        whole[index[index >= 0]] = part.ravel()[index >= 0]
+        return whole.reshape(shape)
 
     def _rearranged(self, port: Tensor, value: RawInput) -> Tensor:
         return self.add("take", "take", port, index=value.index)

@@ -183,6 +183,11 @@ def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph
     Raises:
         ConversionError: with every reason for which the model cannot be converted.
     """
+    return read_with_context(model, input_type)[0]
+
+
+def read_with_context(model: keras.Model, input_type: FixedType | None = None) -> tuple[Graph, Context]:
+    """As `read_model`, with what was found on the way."""
     functional = functional_of(model)
     shapes = input_shapes(model)
     check_early(functional, model.name, shapes)
@@ -205,7 +210,7 @@ def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph
     nodes = {name: graph[name] for name in shapes} | dict(graph.nodes)
     graph = Graph(nodes, tuple(shapes), graph.outputs)
     check(graph)
-    return graph
+    return graph, context
 
 
 def input_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:

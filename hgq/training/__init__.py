@@ -1,4 +1,9 @@
-"""Callbacks for training, and what finds and checks ranges on data."""
+"""Callbacks for training, what finds and checks ranges on data, and `refine` for when training is done."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from hgq.training.beta import BetaSchedule
 from hgq.training.calibrate import calibrate, count_wraps, freeze_tables
@@ -15,4 +20,12 @@ __all__ = [
     "count_wraps",
     "freeze_tables",
     "mean_bits",
+    "refine",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up on first use: refinement reads models by the frontend, which itself needs this package.
+    if name == "refine":
+        return importlib.import_module("hgq.refinement").refine
+    raise AttributeError(f"module 'hgq.training' has no attribute {name!r}")

@@ -7,6 +7,7 @@ import pytest
 
 from hgq.errors import IRError, ToolError
 from hgq.lower.cmvm import AdderGraph, Objective, Options, multiply, native, solve
+from hgq.native.cache import cached
 from hgq.netlist.evaluate import evaluate_module
 from hgq.netlist.module import Builder
 
@@ -150,7 +151,7 @@ def test_a_missing_compiler_is_named_with_what_to_do(tmp_path, monkeypatch: pyte
     monkeypatch.setenv("HGQ_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ToolError, match="no-such-compiler") as caught:
-        native._cached()
+        cached("cmvm")
     assert "install g++" in str(caught.value)
     assert not list(tmp_path.rglob("*.so"))
 
@@ -158,9 +159,9 @@ def test_a_missing_compiler_is_named_with_what_to_do(tmp_path, monkeypatch: pyte
 @pytest.mark.slow
 def test_the_core_is_compiled_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HGQ_CACHE", str(tmp_path))
-    first = native._cached()
+    first = cached("cmvm")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert native._cached() == first
+    assert cached("cmvm") == first
     assert [path.name for path in tmp_path.rglob("*.so")] == [first.name]
 
 

@@ -1,23 +1,16 @@
-"""The compiled core (core/*.hpp, C++17) through ctypes: found beside this file, or built once into the user's cache."""
+"""The compiled core (core/*.hpp, C++17) through ctypes; `hgq/native` finds or builds it."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import subprocess
-import tempfile
-from pathlib import Path
 
 import numpy as np
-import platformdirs
 
-from hgq.errors import IRError, ToolError
-from hgq.lower.cmvm import compiler
+from hgq.errors import IRError
 from hgq.lower.cmvm.graph import AdderGraph
 from hgq.lower.cmvm.options import Options
+from hgq.native import library
 
 MAX_BITS = 56
 """The core works on int64: every sum of |coefficient| * range must fit this many bits, with room for partial sums."""
@@ -113,65 +106,13 @@ def _pointers(*arrays: np.ndarray) -> list[ctypes.c_void_p]:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    shipped = Path(__file__).parent / compiler.BUILT
-    library = ctypes.CDLL(str(shipped if shipped.exists() else _cached()))
-    library.cmvm_solve.argtypes = [
+    core = library("cmvm")
+    core.cmvm_solve.argtypes = [
         *[ctypes.c_int32] * 2,
         *[ctypes.c_void_p] * 5,
         ctypes.POINTER(_Options),
         ctypes.c_int32,
         *[ctypes.c_void_p] * 3,
     ]
-    library.cmvm_solve.restype = ctypes.c_int32
-    return library
-
-
-def _cached() -> Path:
-    """The core in the user's cache, named by what it is made from, so that an edited core is never an old one."""
-    key = hashlib.sha256(" ".join((*compiler.FLAGS, platform.machine(), *platform.libc_ver())).encode())
-    for path in compiler.sources():
-        key.update(path.read_bytes())
-    folder = Path(os.environ.get("HGQ_CACHE") or platformdirs.user_cache_dir("hgq-fpga"))
-    target = folder / "cmvm" / f"{key.hexdigest()[:24]}.so"
-    if not target.exists():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as failure:
-            raise ToolError(
-                f"the adder-graph optimiser must be compiled, and the cache folder {target.parent} cannot be written: "
-                f"{failure.strerror}",
-                fix="make it writable, or name another folder in HGQ_CACHE",
-            ) from failure
-        build(target)
-    return target
-
-
-def build(target: Path) -> None:
-    """Compiles the core to `target`, whole or not at all.
-
-    Raises:
-        ToolError: no compiler, or it failed.
-    """
-    cxx = compiler.compiler()
-    if cxx is None:
-        raise ToolError(
-            "the adder-graph optimiser is C++ that this installation from source has not compiled yet, and there is "
-            f"no C++ compiler: '{os.environ.get('CXX') or 'g++'}' is not on the PATH",
-            fix="install g++ (sudo apt-get install g++), or name another compiler in CXX, or install a wheel of "
-            "hgq-fpga for this platform, which holds the compiled code",
-        )
-    handle, name = tempfile.mkstemp(suffix=".so", dir=target.parent)
-    os.close(handle)
-    command = compiler.command(cxx, name)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        Path(name).unlink()
-        raise ToolError(
-            "compiling the adder-graph optimiser failed",
-            command=command,
-            code=done.returncode,
-            tail="\n".join(done.stderr.splitlines()[-20:]),
-            fix="use a C++17 compiler (g++ 9 or newer), named in CXX",
-        )
-    Path(name).chmod(0o755)
-    Path(name).replace(target)
+    core.cmvm_solve.restype = ctypes.c_int32
+    return core

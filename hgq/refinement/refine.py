@@ -1,0 +1,267 @@
+"""`refine`: a trained model in, a model with fewer LUTs at equal or better loss out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.errors import HGQError, IRError
+from hgq.fixed import decode, encode
+from hgq.frontend.model import input_shapes
+from hgq.ir.evaluate import evaluate
+from hgq.refinement.descent import Goal, Parts, Search, State, descend, kinds_of
+from hgq.refinement.native import Evaluator
+from hgq.refinement.network import Network, build_network, rows_of, size_of
+from hgq.refinement.owners import Owners, find_owners
+from hgq.refinement.targets import Target, make_targets
+from hgq.refinement.writing import write_back
+from hgq.resource import priced_layers
+from hgq.training.copy import copy_model
+
+MEMORY = 1_500_000_000
+"""Bytes that the values of all elements for all samples may take."""
+LEAST = 300
+"""Samples, below which nothing can be held out."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What `refine` found.
+
+    model: a new Keras model, not compiled, that computes exactly what was evaluated.
+    cost: LUTs by the formula of `hgq.resource.luts`, before and after.
+    losses: mean loss before and after of the samples that chose moves, of those that accepted them, and of those that
+        did neither. keras_losses: the last ones by Keras' own predictions and loss.
+    tried, kept: moves by kind. trail: (LUTs, unseen loss) after each sweep. left: layers without a move, and why.
+    """
+
+    model: keras.Model
+    cost: tuple[float, float]
+    losses: tuple[tuple[float, float, float], tuple[float, float, float]]
+    keras_losses: tuple[float, float]
+    tried: Mapping[str, int]
+    kept: Mapping[str, int]
+    trail: list[tuple[float, float]]
+    left: Mapping[str, str]
+    lam: float
+    samples: Parts
+    seconds: float
+    interrupted: bool
+
+    def __str__(self) -> str:
+        (before, after), ((_, _, old), (_, _, new)) = self.cost, self.losses
+        moves = ", ".join(f"{self.kept.get(kind, 0)} of {n} {kind}" for kind, n in self.tried.items())
+        lines = [
+            f"{before:.0f} -> {after:.0f} LUTs (estimate, {100 * (after / max(before, 1) - 1):+.1f} %), unseen loss "
+            f"{old:.5f} -> {new:.5f}, by Keras {self.keras_losses[0]:.5f} -> {self.keras_losses[1]:.5f}",
+            f"moves kept: {moves or 'none'}; lam {self.lam:.3g}; {self.seconds:.1f} s",
+            f"samples: {self.samples.refine:,} chose moves, {self.samples.held_out:,} accepted them, "
+            f"{self.samples.monitor:,} said when to stop",
+        ]
+        lines += [f"left as it is: {name} ({why})" for name, why in self.left.items()]
+        return "\n".join(lines + (["interrupted: the best state until then"] if self.interrupted else []))
+
+
+def refine(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    lam: float | None = None,
+    target_luts: float | None = None,
+    max_loss: float | None = None,
+    loss: Any = None,
+    samples: int = 30_000,
+    held_out: float = 0.4,
+    accept: bool = True,
+    caution: float = 1.0,
+    add: bool = True,
+    sweeps: int = 4,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    verbose: bool = False,
+) -> Refined:
+    """Coordinate descent on the exact integer network: changes single weights and types where that pays.
+
+    Minimises ``loss + lam * LUTs``. Moves: a weight removed, rounded to a power of two, moved by an lsb, put where
+    there was none; a bias moved or shortened; an activation with a bit more or less at either end, or removed. A move
+    is kept if it pays on the samples that chose it, by `caution` standard errors, and on disjoint held-out samples too;
+    a third part, which decides about no move, says when to stop. Everything is computed on integers: the result is a
+    Keras model that gives exactly these outputs.
+
+    Args:
+        model: anything that can be converted; it is not changed. Ranges must be known (calibrated or trained).
+        x: training inputs, as `model.predict` takes them.
+        y: class numbers, or better a teacher's probabilities (noisy labels are fitted as well); targets for "mse" and
+            "mae". None: the model's own outputs, so that it stays what it is with fewer LUTs.
+        lam: the loss that a LUT may cost. One of `lam`, `target_luts` and `max_loss`; by default the fewest LUTs whose
+            unseen loss is not above that of `model`.
+        target_luts: LUTs (by the formula) to come down to, at the least loss.
+        max_loss: unseen loss to stay below, with the fewest LUTs.
+        loss: "crossentropy" (of logits, or of probabilities where the outputs lie in 0..1), "binary_crossentropy",
+            "mse" or "mae", for each output where there are several; None takes the one of `compile`, or by the labels.
+        samples: how many of `x` are used at most, drawn by `seed`.
+        held_out: part of them that chooses no move; half of it accepts, half of it says when to stop.
+        accept: False leaves the held-out test of each move out (for experiments).
+        caution: standard errors by which a move must pay.
+        add: whether weights that are 0 may come back.
+        sweeps: how often all moves are tried at one `lam`.
+        progress: called with a line of text now and then. verbose: prints one after each sweep.
+
+    Raises:
+        ConversionError: the model cannot be converted.
+        ValueError: arguments or data that do not fit.
+    """
+    started = time.perf_counter()
+    goal = _goal(lam, target_luts, max_loss)
+    if not 0 < held_out < 1:
+        raise ValueError(f"refine: held_out={held_out}; it is a part of the samples, between 0 and 1")
+    twin = copy_model(model)
+    owners = find_owners(twin)
+    if not owners.constants and not owners.rounders:
+        raise HGQError(f"model '{model.name}' has nothing to refine: no layer with a kernel, no quantizer")
+    arrays = _inputs(model, x)
+    chosen, parts = _split(len(next(iter(arrays.values()))), samples, held_out, seed, owners)
+    arrays = {name: a[chosen] for name, a in arrays.items()}
+    network = build_network(owners, arrays)
+    golden, outputs = _golden(owners, arrays)
+    targets = make_targets(model, owners.graph, y, loss, outputs, chosen)
+    search = Search(
+        network, _evaluator(network, targets), parts, add=add, accept=accept, caution=caution, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    _check_same(search, golden, "as it was read")
+    first = search.state()
+    say = print if verbose else (lambda line: progress(line) if progress else None)
+    best, trail, price = descend(search, goal, say, sweeps)
+    write_back(owners, best.values, best.types)
+    seen = slice(parts.refine + parts.held_out, None)
+    losses = _keras_losses(model, twin, search, arrays, targets, seen, best)
+    return Refined(
+        model=twin,
+        cost=(first.cost, best.cost),
+        losses=(first.losses, best.losses),
+        keras_losses=losses,
+        tried=kinds_of(search.tried),
+        kept=kinds_of(search.kept),
+        trail=[(state.cost, state.unseen) for state in trail],
+        left=_left(model, owners),
+        lam=price,
+        samples=parts,
+        seconds=time.perf_counter() - started,
+        interrupted=search.interrupted,
+    )
+
+
+def _goal(lam: float | None, target_luts: float | None, max_loss: float | None) -> Goal:
+    given = {"lam": lam, "target_luts": target_luts, "max_loss": max_loss}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) > 1:
+        raise ValueError(f"refine: {' and '.join(named)} at once; give one of them")
+    for name, value in named.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"refine: {name}={value}; it must be 0 or more")
+    return Goal(lam, target_luts, max_loss)
+
+
+def _inputs(model: keras.Model, x: Any) -> dict[str, np.ndarray]:
+    """The arrays by the names of the model's inputs."""
+    shapes = input_shapes(model)
+    if isinstance(x, Mapping):
+        missing = [name for name in shapes if name not in x]
+        if missing:
+            raise ValueError(f"x: there is nothing for the input '{missing[0]}'; got {', '.join(map(str, x))}")
+        given = [x[name] for name in shapes]
+    else:
+        given = list(x) if isinstance(x, list | tuple) else [x]
+    if len(given) != len(shapes):
+        raise ValueError(f"x: {len(given)} arrays for the {len(shapes)} inputs {', '.join(shapes)}")
+    arrays = {name: np.asarray(a) for name, a in zip(shapes, given, strict=True)}
+    for name, a in arrays.items():
+        if a.shape[1:] != shapes[name]:
+            raise ValueError(f"x: the input '{name}' takes shape (samples, *{shapes[name]}), got {a.shape}")
+    if len({len(a) for a in arrays.values()}) > 1:
+        raise ValueError(
+            f"x: the inputs have {sorted({len(a) for a in arrays.values()})} samples; all must have the same"
+        )
+    return arrays
+
+
+def _split(count: int, samples: int, held_out: float, seed: int, owners: Owners) -> tuple[np.ndarray, Parts]:
+    """Which samples are used, in the order of their parts."""
+    fit = MEMORY // (8 * size_of(owners.graph))
+    used = min(count, samples, fit)
+    if used < LEAST:
+        why = f"memory for {fit:,}" if fit < min(count, samples) else f"{min(count, samples):,} given"
+        raise ValueError(f"refine: {LEAST} samples are the least that can be split ({why})")
+    chosen = np.random.default_rng(seed).permutation(count)[:used]
+    monitor = int(used * held_out / 2)
+    return chosen, Parts(used - 2 * monitor, monitor, monitor)
+
+
+def _golden(owners: Owners, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """What the golden model gives, as integers and as numbers."""
+    graph = owners.graph
+    ports = {name: graph[name] for name in graph.inputs}
+    integers = {
+        name: encode(arrays[name], port.attrs["types"], port.attrs["rounding"], port.attrs["overflow"])
+        for name, port in ports.items()
+    }
+    golden = evaluate(graph, integers)
+    return golden, [decode(golden[name], graph[name].range.frac) for name in graph.outputs]
+
+
+def _evaluator(network: Network, targets: list[Target]) -> Evaluator:
+    outputs = []
+    for name, target in zip(network.owners.graph.outputs, targets, strict=True):
+        elements, lsb = rows_of(network.views[name])
+        outputs.append((target.loss, elements, lsb, target.values, 1.0))
+    return Evaluator(network.arrays, outputs)
+
+
+def _check_same(search: Search, golden: dict[str, np.ndarray], when: str) -> None:
+    values = search.evaluator.values()
+    for name, wanted in golden.items():
+        if not np.array_equal(search.network.integers(values, name), wanted):
+            raise IRError(f"refinement computes another '{name}' than the golden model, {when}")
+
+
+def _keras_losses(
+    model: keras.Model,
+    twin: keras.Model,
+    search: Search,
+    arrays: dict[str, np.ndarray],
+    targets: list[Target],
+    seen: slice,
+    best: State,
+) -> tuple[float, float]:
+    """Losses of Keras' own predictions before and after; checks that the new model is what was evaluated, exactly."""
+    owners = find_owners(twin)
+    _, outputs = _golden(owners, arrays)
+    values = search.evaluator.values()
+    for name, wanted, was in zip(owners.graph.outputs, outputs, search.network.owners.graph.outputs, strict=True):
+        view = search.network.views[was]
+        if not np.array_equal(decode(values[:, view.element], view.frac), wanted):
+            raise IRError(f"the refined model computes another '{name}' than refinement did")
+    x = [arrays[name][seen] for name in owners.graph.inputs]
+    found = []
+    for one in (model, twin):
+        made = one.predict(x if len(x) > 1 else x[0], verbose=0, batch_size=1024)
+        predicted = [np.asarray(p) for p in keras.tree.flatten(made)]
+        found.append(sum(Target(t.loss, t.values[seen]).keras_loss(p) for t, p in zip(targets, predicted, strict=True)))
+    return found[0], found[1]
+
+
+def _left(model: keras.Model, owners: Owners) -> dict[str, str]:
+    """Layers in which nothing could be moved."""
+    moved = {constant.layer.name for constant in owners.constants} | {one.layer.name for one in owners.rounders}
+    return {
+        layer.name: "no weight or type that may be moved"
+        for layer, _ in priced_layers(model)
+        if layer.name not in moved
+    }
