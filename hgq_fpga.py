@@ -51,6 +51,11 @@ def report() -> None:
     _run("report_command")
 
 
+def quantize() -> None:
+    """The command hgq-quantize."""
+    _run("quantize_command")
+
+
 def _run(command: str) -> None:
     message = rival()
     if message is None:

@@ -30,7 +30,7 @@ __all__ = ["Project", "convert", "load"]
 
 # Names are looked up on first use: importing hgq, hgq.ir or hgq.emit must not take the seconds that Keras takes.
 _PUBLIC = {"convert": "hgq.conversion", "Project": "hgq.project", "load": "hgq.importers"}
-_MODULES = ("errors", "fixed", "layers", "quantizers", "resource", "training")
+_MODULES = ("errors", "fixed", "layers", "methods", "quantizers", "resource", "training")
 
 
 def __getattr__(name: str) -> Any:

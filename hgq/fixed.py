@@ -292,14 +292,13 @@ def round_off(m: np.ndarray, drop: np.ndarray | int, rounding: Rounding) -> np.n
 
 def fit(m: np.ndarray, types: FixedArray, overflow: Overflow) -> np.ndarray:
     """Brings the integers `m` (already on the grid of `types`) into the range of `types`."""
-    lo, hi = types.lo, types.hi
+    if m.dtype == object or (types.size and types.width.max() > 62):
+        m, lo, hi = as_objects(m), types.lo, types.hi
+    else:
+        hi = (np.int64(1) << np.maximum(types.width - types.signed, 0)) - 1
+        lo = np.where(types.signed, -hi - 1, 0)
     if overflow == Overflow.SAT_SYM:
         lo = np.where(types.signed, -hi, lo)
-    if m.dtype != object:
-        if types.size and types.width.max() > 62:
-            m = as_objects(m)
-        else:
-            lo, hi = lo.astype(np.int64), hi.astype(np.int64)
     if overflow == Overflow.WRAP:
         size = hi - lo + 1
         return (m - lo) % size + lo

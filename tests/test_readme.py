@@ -8,6 +8,7 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- supported layers: begin -->\n", "<!-- supported layers: end -->"
+METHODS = BEGIN.replace("supported layers", "methods"), END.replace("supported layers", "methods")
 IMPORTED = BEGIN.replace("supported layers", "imported models"), END.replace("supported layers", "imported models")
 
 
@@ -121,12 +122,27 @@ def imported_models() -> str:
     return f"| model | layers | quantizers |\n|---|---|---|\n{table}\nand in all of them Keras' {also}.\n"
 
 
+def methods() -> str:
+    """A row for each method of hgq.methods, and the options that it cannot do without."""
+    from hgq.methods import METHODS
+
+    def needs(options: tuple[str, ...]) -> str:
+        return ", ".join(f"`--{name.replace('_', '-')}`" for name in options)
+
+    rows = "".join(f"| `{name}` | {one.what} | {needs(one.needs)} |\n" for name, one in METHODS.items())
+    return f"| method | what | needs |\n|---|---|---|\n{rows}"
+
+
 def block(text: str, begin: str = BEGIN, end: str = END) -> str:
     return text[text.index(begin) + len(begin) : text.index(end)]
 
 
 def test_the_table_of_imported_models_is_what_the_importers_handle() -> None:
     assert block(README.read_text(), *IMPORTED) == imported_models(), f"run python tests/{Path(__file__).name}"
+
+
+def test_the_table_of_methods_is_that_of_the_command() -> None:
+    assert block(README.read_text(), *METHODS) == methods(), f"run python tests/{Path(__file__).name}"
 
 
 def test_the_table_of_supported_layers_is_what_the_frontend_handles() -> None:
@@ -149,6 +165,7 @@ def test_the_example_is_python_that_imports_public_names_only() -> None:
 
 
 if __name__ == "__main__":
-    for (begin, end), made in (((BEGIN, END), supported_layers()), (IMPORTED, imported_models())):
+    blocks = ((BEGIN, END), supported_layers()), (IMPORTED, imported_models()), (METHODS, methods())
+    for (begin, end), made in blocks:
         head, rest = README.read_text().split(begin)
         README.write_text(head + begin + made + end + rest.split(end)[1])

@@ -1,1 +1,1 @@
-"""The commands hgq-convert and hgq-simulate: they parse, call hgq, print, and turn errors into exit codes."""
+"""The commands hgq-convert, hgq-simulate, hgq-report and hgq-quantize: parse, call, print, answer with exit codes."""

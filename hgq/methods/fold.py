@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from hgq.importers import keras_layers, plain
-from hgq.importers.archive import archive_of, read_archive, refused
-from hgq.importers.linear import CONV, DEPTHWISE
-from hgq.importers.network import Call, Importer, Record
+from hgq.importers.archive import Archive, archive_of, read_archive, refused
+from hgq.importers.linear import CONV, DEPTHWISE, weights_of
+from hgq.importers.network import Call, Importer, Record, read_records
 from hgq.importers.read import library_of
 
 
@@ -27,11 +28,33 @@ def fold(model: keras.Model | str | Path, drop_softmax: bool = False) -> keras.M
     Raises:
         ConversionError: layers or attributes that are not supported, all of them by name; a softmax, unless dropped.
     """
+    return Importer(_archive(model), HANDLERS, plain.INSTEAD, None, drop_softmax, None, plain.prepare).build()
+
+
+def norm_statistics(model: keras.Model | str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and deviation of each channel behind the normalisations, as they were trained: beta and ``|gamma|``.
+
+    Keyed by the layer that a normalisation is folded into, or by its own name where it stays.
+    """
+    records, _, outputs = read_records(_archive(model))
+    plain.prepare(records, outputs, None)
+    found = {}
+    for record in records:
+        norm = record.norm or (record if record.kind == "BatchNormalization" and not record.folded else None)
+        if norm is not None:
+            names = ["gamma"] * bool(norm.get("scale", True)) + ["beta"] * bool(norm.get("center", True))
+            held = weights_of(norm, *names, "moving_mean", "moving_variance")
+            one = np.ones_like(held["moving_mean"])
+            found[record.name] = held.get("beta", 0 * one), np.abs(held.get("gamma", one))
+    return found
+
+
+def _archive(model: keras.Model | str | Path) -> Archive:
     archive = read_archive(Path(model)) if isinstance(model, str | Path) else archive_of(model)
     library = library_of(archive)
     if library != "Keras":
         raise refused(archive.path, f"this is a model of {library}: quantised already", "give the float Keras model")
-    return Importer(archive, HANDLERS, plain.INSTEAD, None, drop_softmax, None, plain.prepare).build()
+    return archive
 
 
 def _linear(weight: str, names: str) -> Any:

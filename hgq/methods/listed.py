@@ -21,5 +21,12 @@ class Method:
     needs: tuple[str, ...] = ()
 
 
-METHODS: dict[str, Method] = {}
+METHODS: dict[str, Method] = {
+    "rex": Method(
+        "hgq.methods.rex",
+        "no data: expands what rounding leaves over, in as many orders and rows as a budget allows",
+        ("bits", "budget_ebops", "orders", "gamma", "activation_bits", "input_range", "policy"),
+        ("input_range",),
+    ),
+}
 """Name -> method, in the order of the README."""

@@ -24,6 +24,7 @@ __all__ = [
     "bias_types",
     "bias_value",
     "build",
+    "completed",
     "fold",
     "in_order",
     "kernel_value",
@@ -134,13 +135,17 @@ def build(folded: keras.Model, chosen: dict[str, LayerTypes]) -> keras.Model:
     Raises:
         ConversionError: a layer without types, types for none, or types that cannot be; all of them by name.
     """
-    layers = {layer.name: layer for layer in weighted(folded)}
-    complete = {name: _with_bias(layers[name], one) if name in layers else one for name, one in chosen.items()}
-    given = _Chosen(complete)
+    given = _Chosen(_complete(folded, chosen))
     return Importer(archive_of(folded), plain.HANDLERS, plain.INSTEAD, None, False, given, plain.prepare).build()
 
 
-def _with_bias(layer: keras.Layer, chosen: LayerTypes) -> LayerTypes:
+def _complete(folded: keras.Model, chosen: dict[str, LayerTypes]) -> dict[str, LayerTypes]:
+    layers = {layer.name: layer for layer in weighted(folded)}
+    return {name: completed(layers[name], one) if name in layers else one for name, one in chosen.items()}
+
+
+def completed(layer: keras.Layer, chosen: LayerTypes) -> LayerTypes:
+    """The same with types for the bias, where the layer has one and nothing was chosen for it."""
     value = bias_value(layer) if chosen.bias_values is None else np.asarray(chosen.bias_values)
     if value is None or chosen.bias is not None or chosen.kernel is None:
         return chosen

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgq.methods.network import LayerTypes
 from hgq.resource import model_ebops, priced_layers
 
 
@@ -28,12 +29,15 @@ class Result:
 
     method: as in `METHODS`.
     facts: what the method decided or measured, as ("orders", "3"); in the order in which they are printed.
+    folded, chosen: the float model and what was chosen for its layers: another method can go on from there.
     details: anything else that a caller may want (losses, a policy), by name.
     """
 
     model: keras.Model
     method: str
     facts: list[tuple[str, str]] = field(default_factory=list)
+    folded: keras.Model | None = None
+    chosen: dict[str, LayerTypes] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -35,7 +35,7 @@ def covering(
 ) -> Types:
     """Types of activations: `bits` bits for values from `lo` to `hi`, signed where `lo` is below 0.
 
-    The lsb is the smallest power of two for which no value of the range moves by more than half of it.
+    The lsb is the smallest power of two for which the bound moves by at most one of it: 0..1 in 8 bits is u8f8.
 
     Args:
         lo, hi: of each group that shares a type, in the rank of the tensor without its batch axis; 0, 0: no bits.
@@ -48,10 +48,7 @@ def covering(
     magnitude = bits.astype(np.int64) - signed
     if (magnitude < 1).any():
         raise ValueError(f"bits={int(bits.min())}; it must be at least 1, and 2 for values below 0")
-    # (2**m - 1 + 1/2) lsb >= hi, and (2**m + 1/2) lsb >= -lo.
-    room = 2.0**magnitude
-    symmetric_low = room - 0.5 if overflow == Overflow.SAT_SYM else room + 0.5
-    needed = np.maximum(hi / (room - 0.5), -lo / symmetric_low)
+    needed = np.maximum(hi, -lo) / 2.0**magnitude
     live = needed > 0
     frac = -_exponent(np.where(live, needed, 1.0))
     one = np.where(live, 1, 0)

@@ -152,14 +152,13 @@ def test_symmetric_scales_are_the_smallest_that_do_not_saturate() -> None:
         symmetric(1.0, 1)
 
 
-def test_covering_scales_move_no_value_by_more_than_half_an_lsb() -> None:
-    t = covering(np.array([0.0, 0.0, -1.0, 0.0]), np.array([1.0, 0.5, 1.0, 0.0]), 2)
-    # unsigned 0..3: 1.0 <= 3.5/4 fails, 3.5/2 holds; signed -2..1: hi = 1 needs (2 - 1/2) lsb >= 1.
-    assert t.frac.tolist() == [1, 2, 0, 0]
-    assert t.signed.tolist() == [0, 0, 1, 0] and t.bits.tolist() == [2, 2, 1, 0]
+def test_covering_scales_move_bounds_by_at_most_one_lsb() -> None:
+    t = covering(np.array([0.0, 0.0, -1.0, -1.1, 0.0]), np.array([1.0, 0.6, 1.0, 1.0, 0.0]), 2)
+    assert t.frac.tolist() == [2, 2, 1, 0, 0]
+    assert t.signed.tolist() == [0, 0, 1, 1, 0] and t.bits.tolist() == [2, 2, 1, 1, 0]
     for hi in np.random.default_rng(0).uniform(0.01, 9, 50):
         lsb = 2.0 ** -int(covering(0, hi, 4).frac)
-        assert hi <= 15.5 * lsb and hi > 15.5 * lsb / 2
+        assert hi <= 16 * lsb and hi > 16 * lsb / 2
 
 
 def test_a_policy_comes_back_and_others_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""hgq-quantize: a trained float Keras model becomes one of quantised layers, by one of the methods of hgq.methods."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hgq.cli.arrays import load_arrays
+from hgq.cli.exits import exit_codes
+from hgq.cli.progress import Steps
+from hgq.cli.quiet import start_keras
+from hgq.methods.listed import METHODS
+
+MethodName = StrEnum("MethodName", [(name.upper(), name) for name in METHODS])  # type: ignore[misc]
+EXAMPLES = {"input_range": "--input-range 0:1", "data": "--data x.npy", "bits": "--bits 4"}
+"""How an option that a method cannot do without is written."""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+METHOD_HELP = "; ".join(f"{name}: {method.what}" for name, method in METHODS.items())
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="the trained float model: .keras, or .h5 of Keras 2")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.keras", help="the file to write; replaced if it exists")],
+    method: Annotated[MethodName, typer.Option(help=METHOD_HELP)],
+    bits: Annotated[int | None, typer.Option(min=2, max=24, help="width of the weights")] = None,
+    budget_ebops: Annotated[
+        int | None, typer.Option(min=1, help="what the model may cost, in place of --bits; the method chooses widths")
+    ] = None,
+    activation_bits: Annotated[
+        int | None, typer.Option(min=2, max=24, help="width of what each layer reads  [default: 8]")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE.npy", help="samples without labels, for methods that look at some")
+    ] = None,
+    input_range: Annotated[
+        str | None, typer.Option(metavar="LO:HI", help="smallest and largest value of the inputs, as 0:1")
+    ] = None,
+    orders: Annotated[int | None, typer.Option(min=1, help="rex: orders of the expansion  [default: 2]")] = None,
+    gamma: Annotated[
+        float | None, typer.Option(min=0, max=1, help="rex: part of the rows that all orders refine  [default: 1]")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="bits of each layer, as gmpq writes them")
+    ] = None,
+    drop_softmax: Annotated[
+        bool, typer.Option("--drop-softmax", help="leave a softmax at the end of the model out")
+    ] = False,
+) -> None:
+    """Quantises a trained float Keras model: OUT.keras can be converted with hgq-convert, or trained on.
+
+    Exit codes: 0 done; 2 usage, model or data; 3 a bug in hgq.
+    """
+    given: dict[str, Any] = {
+        "bits": bits,
+        "budget_ebops": budget_ebops,
+        "activation_bits": activation_bits,
+        "data": data,
+        "input_range": input_range,
+        "orders": orders,
+        "gamma": gamma,
+        "policy": policy,
+    }
+    with exit_codes():
+        options = _checked(method.value, {name: value for name, value in given.items() if value is not None})
+        if not model.is_file():
+            raise ValueError(f"{model}: there is no such file; give the file that model.save wrote")
+        with Steps() as step:
+            step("start Keras")
+            start_keras()
+            from hgq.methods.run import run
+
+            if policy is not None:
+                from hgq.methods.policy import load_policy
+
+                options["policy"] = load_policy(policy)
+            result = run(method.value, model, out, options | {"drop_softmax": drop_softmax}, step)
+        typer.echo(result.summary())
+        typer.echo(f"model: {out}")
+
+
+def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options as the method takes them."""
+    method = METHODS[name]
+    for option in options:
+        if option not in method.options:
+            takes = ", ".join(_flag(one) for one in method.options)
+            raise ValueError(f"{_flag(option)} is of no use to --method {name}, which takes {takes}; leave it out")
+    for option in method.needs:
+        if option not in options:
+            example = EXAMPLES.get(option, _flag(option))
+            raise ValueError(f"--method {name} needs {_flag(option)}; add it, as in {example}")
+    ways = [_flag(one) for one in ("bits", "budget_ebops", "policy") if one in options]
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)} contradict each other; give one of them")
+    if "input_range" in options:
+        options["input_range"] = _range(options["input_range"])
+    if "data" in options:
+        options["data"] = load_arrays(options["data"], "--data")
+    return options
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _range(text: str) -> tuple[float, float]:
+    parts = text.split(":")
+    try:
+        lo, hi = (float(part) for part in parts)
+    except ValueError:
+        raise ValueError(f"--input-range {text}: write LO:HI, as 0:1 or --input-range=-4:4") from None
+    if not lo < hi or max(-lo, hi) == float("inf"):
+        raise ValueError(f"--input-range {text}: write the smaller value first, as 0:1")
+    return lo, hi
+
+
+def main() -> None:
+    """What the console script runs."""
+    app(prog_name="hgq-quantize")

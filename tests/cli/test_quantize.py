@@ -1,0 +1,91 @@
+"""hgq-quantize: what it refuses before it starts, and one model through it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import hgq
+from hgq.cli import quantize_command
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    given = keras.Input((4,))
+    x = keras.layers.BatchNormalization()(keras.layers.Dense(3, use_bias=False, name="first")(given))
+    model = keras.Model(given, keras.layers.Dense(2, activation="softmax", name="last")(keras.layers.ReLU()(x)))
+    model.save("float.keras")
+    np.save("x.npy", np.eye(4))
+    Path("policy.json").write_text('{"first": {"w": 3, "a": 6}, "last": {"w": 4, "a": 5}}')
+    return tmp_path
+
+
+def quantize(*arguments: str, model: str = "float.keras", out: str = "out.keras") -> Result:
+    return CliRunner().invoke(quantize_command.app, [model, out, *arguments], prog_name="hgq-quantize")
+
+
+REX = ("--method", "rex", "--input-range", "0:1", "--drop-softmax")
+
+
+def test_a_model_is_quantised_saved_whole_and_summed_up(folder: Path) -> None:
+    done = quantize(*REX, "--bits", "3", "--orders", "1", "--activation-bits", "6")
+    assert done.exit_code == 0, done.output
+    assert "first (QDense)" in done.stdout and "model: out.keras" in done.stdout
+    model = hgq.load("out.keras")
+    assert f"{hgq.resource.model_ebops(model):,}" in done.stdout
+    assert sorted(path.name for path in folder.glob("*.keras")) == ["float.keras", "out.keras"]
+    assert not list(folder.glob(".*"))
+    done = quantize(*REX, "--policy", "policy.json", out="policy.keras")
+    assert done.exit_code == 0, done.output
+    assert hgq.load("policy.keras").get_layer("last").input_quantizer.types((3,)).width.max() == 5
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
+    "no range": (("--method", "rex", "--bits", "3"), {}, ["needs --input-range", "0:1"]),
+    "data": ((*REX, "--bits", "3", "--data", "x.npy"), {}, ["--data is of no use to --method rex"]),
+    "both": ((*REX, "--bits", "3", "--budget-ebops", "9"), {}, ["--bits and --budget-ebops contradict"]),
+    "neither": (REX, {}, ["--bits 4 or --budget-ebops"]),
+    "a budget too small": ((*REX, "--budget-ebops", "3"), {}, ["budget of 3 EBOPs is below"]),
+    "range": (("--method", "rex", "--bits", "3", "--input-range", "1:0"), {}, ["--input-range 1:0"]),
+    "range words": (("--method", "rex", "--bits", "3", "--input-range", "all"), {}, ["--input-range all", "LO:HI"]),
+    "softmax": (("--method", "rex", "--bits", "3", "--input-range", "0:1"), {}, ["'last'", "--drop-softmax"]),
+    "no model": ((*REX, "--bits", "3"), {"model": "nowhere.keras"}, ["nowhere.keras", "no such file"]),
+    "no Keras file": ((*REX, "--bits", "3"), {"model": "x.npy"}, ["x.npy"]),
+    "another ending": ((*REX, "--bits", "3"), {"out": "out.h5"}, ["out.h5", "out.keras"]),
+    "itself": ((*REX, "--bits", "3"), {"out": "float.keras"}, ["float.keras", "another name"]),
+    "no folder": ((*REX, "--bits", "3"), {"out": "no/where.keras"}, ["nothing can be written"]),
+    "other layers": ((*REX, "--policy", "x.npy"), {}, ["policy x.npy"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_nonsense_is_one_clear_error(case: str, folder: Path) -> None:
+    arguments, files, named = REFUSED[case]
+    before = (folder / "float.keras").read_bytes()
+    done = quantize(*arguments, **files)
+    assert done.exit_code == 2
+    assert all(words in done.stderr for words in named), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "out.keras").exists() and (folder / "float.keras").read_bytes() == before
+
+
+def test_a_result_of_ours_is_not_quantised_again(folder: Path) -> None:
+    assert quantize(*REX, "--bits", "3").exit_code == 0
+    done = quantize(*REX, "--bits", "3", model="out.keras", out="again.keras")
+    assert done.exit_code == 2 and "quantised already" in done.stderr
+
+
+def test_what_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    assert quantize(*REX, "--bits", "3").exit_code == 2
+    assert not (folder / "out.keras").exists() and not list(folder.glob(".out*"))
