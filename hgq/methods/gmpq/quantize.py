@@ -1,0 +1,110 @@
+"""The whole method on one data set: search, choice, deployment, fine-tuning, and the last EBOPs over the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.methods.gmpq.choice import likeliest, likeliest_within
+from hgq.methods.gmpq.cost import policy_ebops
+from hgq.methods.gmpq.deploy import deploy, finetune
+from hgq.methods.gmpq.imitation import rank_correlation
+from hgq.methods.gmpq.search import Search, attribution_maps, search
+from hgq.methods.gmpq.supernet import Candidates, SuperNet
+from hgq.methods.gmpq.trim import trim
+from hgq.methods.network import fold
+from hgq.methods.policy import Bits, Policy, load_policy
+from hgq.methods.result import Result
+
+MEASURED = 512
+"""Samples whose attribution the summary compares."""
+
+
+def quantize(
+    model: keras.Model | str | Path,
+    *,
+    data: np.ndarray,
+    labels: np.ndarray,
+    budget_ebops: int | None = None,
+    bits: int | None = None,
+    policy: Policy | str | Path | None = None,
+    candidates: Candidates | None = None,
+    settings: Search | None = None,
+    tuning_epochs: int = 6,
+    drop_softmax: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """A quantised model with widths by layer, fine-tuned on `data`; `details["policy"]` holds the widths.
+
+    Args:
+        model: a trained plain Keras classifier of one input and one vector of scores (or its file).
+        data, labels: samples, and class numbers ``(n,)`` or rows of probabilities ``(n, classes)``.
+        budget_ebops: the most EBOPs that the result may have.
+        bits: instead, as many EBOPs as this width of all weights and inputs costs. Without either the likeliest widths
+            are taken, and the complexity is pulled down by ``settings.cd``.
+        policy: widths found before, maybe on other data, or their JSON file: nothing is searched.
+        settings: of the search; its budget and loss are set here.
+
+    Raises:
+        ConversionError: the model has layers or a head that are not supported.
+        ValueError: options that contradict each other, labels that are none, a budget out of reach.
+    """
+    if budget_ebops is not None and bits is not None:
+        raise ValueError(f"budget_ebops={budget_ebops} and bits={bits}: give one of them")
+    candidates = candidates or Candidates()
+    if bits is not None and (bits not in candidates.kernel or bits not in candidates.input):
+        raise ValueError(f"bits={bits}; the candidates are {', '.join(map(str, candidates.kernel))}")
+    folded = fold(model, drop_softmax)
+    loss = _loss(folded, data, labels)
+    net = SuperNet(folded, data, candidates)
+    budget = budget_ebops if bits is None else policy_ebops(dict.fromkeys(net.layers, Bits(bits, bits)), net.costs)
+    facts: list[tuple[str, str]] = []
+    details: dict[str, Any] = {}
+    if policy is None:
+        narrowest = policy_ebops(net.narrowest(), net.costs)
+        if budget is not None and budget < narrowest:
+            raise ValueError(_too_small(budget, narrowest))
+        settings = replace(settings or Search(), budget=budget, loss=loss)
+        details["history"] = search(net, folded, data, labels, settings, progress)
+        shares, widths = net.shares(), net.widths()
+        chosen = likeliest(shares, widths) if budget is None else likeliest_within(shares, widths, net.costs, budget)
+        facts.append(("searched", f"{settings.epochs} epochs on {len(data):,} samples, eta {settings.eta:g}"))
+    else:
+        chosen = policy if isinstance(policy, dict) else load_policy(policy, list(net.layers))
+    quantised = deploy(folded, chosen, data)
+    finetune(quantised, data, labels, epochs=tuning_epochs, loss=loss, progress=progress)
+    trimmed = 0 if budget is None else trim(quantised, budget)
+    facts.append(("policy", ", ".join(f"{name} w{b.w} a{b.a}" for name, b in chosen.items())))
+    if budget is not None:
+        facts.append(("budget", f"{budget:,} EBOPs; {trimmed:,} of the smallest weights set to 0 to keep it"))
+    rho = rank_correlation(*(attribution_maps(one, data[:MEASURED]) for one in (folded, quantised)))
+    facts.append(("attribution", f"Spearman's rho to the float model's {rho:.3f}"))
+    return Result(quantised, "gmpq", facts, details | {"policy": chosen, "rank_correlation": rho, "trimmed": trimmed})
+
+
+def _loss(folded: keras.Model, data: np.ndarray, labels: np.ndarray) -> keras.losses.Loss:
+    classes = folded.outputs[0].shape[-1]
+    if len(labels) != len(data) or not len(data):
+        raise ValueError(f"{len(labels):,} labels for {len(data):,} samples; give one for each")
+    if labels.ndim == 1:
+        if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(
+                f"labels of dtype {labels.dtype} from {labels.min()} to {labels.max()}; they must be whole numbers of "
+                f"classes, 0 to {classes - 1}"
+            )
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if labels.shape != (len(data), classes):
+        raise ValueError(f"labels of shape {labels.shape}; give class numbers, or rows of {classes} probabilities")
+    return keras.losses.CategoricalCrossentropy(from_logits=True)
+
+
+def _too_small(budget: int, narrowest: int) -> str:
+    return (
+        f"a budget of {budget:,} EBOPs; the narrowest candidates of all layers cost {narrowest:,}. "
+        "Fix: a larger budget, narrower candidates, or a smaller network"
+    )
