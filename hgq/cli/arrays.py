@@ -23,12 +23,13 @@ def load_arrays(text: str, option: str) -> np.ndarray | dict[str, np.ndarray]:
     return load_array(text, option)
 
 
-def load_array(text: str, option: str) -> np.ndarray:
+def load_array(text: str, option: str, axes: int = 2) -> np.ndarray:
     """The array in a file, as numbers with a batch axis.
 
     Args:
         text: path of a .npy or .npz file; ``x.npz:name`` picks one of several arrays.
         option: the option it was given to, for messages, e.g. ``--verify``.
+        axes: the fewest that it must have; 1 for labels.
 
     Raises:
         ValueError: no such file, not a NumPy file, several arrays and none named, no numbers, or no batch axis.
@@ -50,9 +51,10 @@ def load_array(text: str, option: str) -> np.ndarray:
             array = _pick(loaded, name, option, path)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{option} {text}: holds {array.dtype}, not real numbers; save integers or floats")
-    if array.ndim < 2 or not len(array):
+    if array.ndim < axes or not len(array):
+        least = "(1, n)" if axes == 2 else "(1,)"
         raise ValueError(
-            f"{option} {text}: has shape {array.shape}; the first axis counts samples, so at least (1, n) is needed"
+            f"{option} {text}: has shape {array.shape}; the first axis counts samples, so at least {least} is needed"
         )
     return array
 

@@ -8,14 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from hgq.cli.arrays import load_arrays
+from hgq.cli.arrays import load_array, load_arrays
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
 from hgq.methods.listed import METHODS
 
 MethodName = StrEnum("MethodName", [(name.upper(), name) for name in METHODS])  # type: ignore[misc]
-EXAMPLES = {"input_range": "--input-range 0:1", "data": "--data x.npy", "bits": "--bits 4"}
+EXAMPLES = {
+    "input_range": "--input-range 0:1",
+    "data": "--data x.npy",
+    "labels": "--labels y.npy",
+    "bits": "--bits 4",
+}
 """How an option that a method cannot do without is written."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -34,8 +39,10 @@ def quantize(
     activation_bits: Annotated[
         int | None, typer.Option(min=2, max=24, help="width of what each layer reads  [default: 8]")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="FILE.npy", help="samples without labels, for methods that look at some")
+    data: Annotated[str | None, typer.Option(metavar="FILE.npy", help="samples, for methods that look at some")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.npy", help="class numbers, or what the model should give, for methods that train"),
     ] = None,
     input_range: Annotated[
         str | None, typer.Option(metavar="LO:HI", help="smallest and largest value of the inputs, as 0:1")
@@ -43,6 +50,12 @@ def quantize(
     orders: Annotated[int | None, typer.Option(min=1, help="rex: orders of the expansion  [default: 2]")] = None,
     gamma: Annotated[
         float | None, typer.Option(min=0, max=1, help="rex: part of the rows that all orders refine  [default: 1]")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="gmpq: of the search, and as many of fine-tuning  [default: 6]")
+    ] = None,
+    eta: Annotated[
+        float | None, typer.Option(min=0, help="gmpq: how much attribution counts in the search  [default: 20]")
     ] = None,
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="bits of each layer, as gmpq writes them")
@@ -60,9 +73,12 @@ def quantize(
         "budget_ebops": budget_ebops,
         "activation_bits": activation_bits,
         "data": data,
+        "labels": labels,
         "input_range": input_range,
         "orders": orders,
         "gamma": gamma,
+        "epochs": epochs,
+        "eta": eta,
         "policy": policy,
     }
     with exit_codes():
@@ -72,7 +88,7 @@ def quantize(
         with Steps() as step:
             step("start Keras")
             start_keras()
-            from hgq.methods.run import run
+            from hgq.methods.run import policy_file, run
 
             if policy is not None:
                 from hgq.methods.policy import load_policy
@@ -81,6 +97,8 @@ def quantize(
             result = run(method.value, model, out, options | {"drop_softmax": drop_softmax}, step)
         typer.echo(result.summary())
         typer.echo(f"model: {out}")
+        if "policy" in result.details:
+            typer.echo(f"policy: {policy_file(out)}")
 
 
 def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +119,8 @@ def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
         options["input_range"] = _range(options["input_range"])
     if "data" in options:
         options["data"] = load_arrays(options["data"], "--data")
+    if "labels" in options:
+        options["labels"] = load_array(options["labels"], "--labels", axes=1)
     return options
 
 

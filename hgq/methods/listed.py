@@ -28,5 +28,11 @@ METHODS: dict[str, Method] = {
         ("bits", "budget_ebops", "orders", "gamma", "activation_bits", "input_range", "policy"),
         ("input_range",),
     ),
+    "gmpq": Method(
+        "hgq.methods.gmpq",
+        "labelled data: searches widths by layer that keep attribution in order, and fine-tunes",
+        ("bits", "budget_ebops", "data", "labels", "epochs", "eta", "policy"),
+        ("data", "labels"),
+    ),
 }
 """Name -> method, in the order of the README."""

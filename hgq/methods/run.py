@@ -10,6 +10,7 @@ from typing import Any
 
 from hgq.frontend.model import read_model
 from hgq.methods.listed import METHODS
+from hgq.methods.policy import save_policy
 from hgq.methods.result import Result
 
 
@@ -30,6 +31,8 @@ def run(
     progress("check that hardware can be made of it")
     read_model(result.model)
     progress("save")
+    if "policy" in result.details:
+        save_policy(result.details["policy"], policy_file(out))
     made = out.with_name(f".{out.stem}.{os.getpid()}.keras")
     try:
         result.model.save(made)
@@ -37,6 +40,11 @@ def run(
     finally:
         made.unlink(missing_ok=True)
     return result
+
+
+def policy_file(out: Path) -> Path:
+    """Where the widths that a method found are written, beside its model: for other models, data and methods."""
+    return out.with_suffix(".policy.json")
 
 
 def check_target(out: Path, model: Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import hgq
 from hgq.errors import ConversionError
 from hgq.fixed import encode
 from hgq.frontend import read_model
@@ -41,6 +42,7 @@ from hgq.methods.gmpq.mixed import MixedQuantizer
 from hgq.methods.gmpq.ranges import least_error
 from hgq.methods.network import fold
 from hgq.methods.policy import Bits, Policy, load_policy, save_policy
+from hgq.methods.run import run
 from hgq.resource import model_ebops, priced_layers
 
 L = keras.layers
@@ -68,6 +70,9 @@ def samples() -> tuple[np.ndarray, np.ndarray]:
     for number, (rows, columns) in enumerate((np.s_[:, :3], np.s_[:, 3:], np.s_[:3, :])):
         x[y == number, rows, columns] += 0.5
     return x, y
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 
 
 @pytest.fixture
@@ -284,35 +289,43 @@ def test_fine_tuning_moves_weights_and_keeps_widths(samples: tuple, eager: None)
         trim(model, 1)
 
 
-def test_a_policy_goes_to_another_head_and_to_training_with_learned_widths(samples: tuple, tmp_path: Path) -> None:
+def test_a_policy_goes_to_another_head_and_to_training_with_learned_widths(
+    samples: tuple, eager: None, tmp_path: Path
+) -> None:
     x, _ = samples
     save_policy(MIXED, tmp_path / "policy.json")
     policy = load_policy(tmp_path / "policy.json")
     other = fold(network("flat", classes=7))
-    assert deploy(other, policy, x).output_shape == (None, 7)
-    learned = deploy(other, policy, x, each_weight=True)
-    assert learned.get_layer("conv").kernel_quantizer.b.shape == (3, 3, 1, 3)
-    assert np.array_equal(learned(x, training=False), deploy(other, policy, x)(x, training=False))
-    with pytest.raises(ValueError, match=r"no widths for layer 'depthwise'; it has some for conv, scores"):
+    plain, learned = deploy(other, policy, x), deploy(other, policy, x, each_weight=True)
+    assert plain.output_shape == (None, 7)
+    widths = learned.get_layer("conv").kernel_quantizer.b
+    assert widths.shape == (3, 3, 1, 3) and (np.asarray(widths) == MIXED["conv"].w - 1).all()
+    assert np.array_equal(learned(x, training=False), plain(x, training=False))
+    learned.compile("adam", "mse")
+    learned.fit(x, np.zeros((len(x), 7)), batch_size=96, verbose=0)
+    assert (np.asarray(widths) != MIXED["conv"].w - 1).any()
+    with pytest.raises(ValueError, match="no widths for layer 'depthwise'; it has some for conv, scores"):
         deploy(other, {name: bits for name, bits in policy.items() if name != "depthwise"}, x)
 
 
-def test_the_whole_method_keeps_its_budget_and_computes_what_the_hardware_does(samples: tuple, eager: None) -> None:
+def test_the_whole_method_keeps_its_budget_and_computes_what_the_hardware_does(
+    samples: tuple, eager: None, tmp_path: Path
+) -> None:
     x, y = samples
-    model = network("flat")
-    result = quantize(
-        model, data=x, labels=y, bits=3, candidates=Candidates((2, 3, 4), (2, 3, 4)), tuning_epochs=1,
-        settings=Search(epochs=1, batch=32),
-    )  # fmt: skip
+    network("flat").save(tmp_path / "float.keras")
+    options = {"data": x, "labels": y, "epochs": 1}
+    result = run("gmpq", tmp_path / "float.keras", tmp_path / "out.keras", options | {"bits": 3}, lambda line: None)
     budget = int(dict(result.facts)["budget"].split(" ")[0].replace(",", ""))
-    assert result.ebops <= budget
+    assert 0.9 * budget < result.ebops <= budget
+    policy = load_policy(tmp_path / "out.policy.json")
+    assert policy == result.details["policy"]
     graph = read_model(result.model)
     (port,), (y_name,) = (graph[name] for name in graph.inputs), graph.outputs
     integers = encode(x, port.types, port.attrs["rounding"], port.attrs["overflow"])
     made = evaluate(graph, {port.name: integers})[y_name] * np.ldexp(1.0, -graph[y_name].range.frac)
-    assert np.array_equal(made, result.model.predict(x, verbose=0))
-    again = quantize(model, data=x, labels=np.eye(3)[y], policy=result.details["policy"], tuning_epochs=1)
-    assert again.details["policy"] == result.details["policy"] and "searched" not in dict(again.facts)
+    assert np.array_equal(made, hgq.load(tmp_path / "out.keras")(x, training=False))
+    again = quantize(tmp_path / "float.keras", policy=policy, **(options | {"labels": np.eye(3)[y]}))
+    assert again.details["policy"] == policy and "searched" not in dict(again.facts)
 
 
 def test_options_that_make_no_sense_are_errors(samples: tuple) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from hgq.methods.gmpq.choice import likeliest, likeliest_within
 from hgq.methods.gmpq.cost import policy_ebops
-from hgq.methods.gmpq.deploy import deploy, finetune
+from hgq.methods.gmpq.deploy import finetune, layer_types
 from hgq.methods.gmpq.imitation import rank_correlation
 from hgq.methods.gmpq.search import Search, attribution_maps, search
 from hgq.methods.gmpq.supernet import Candidates, SuperNet
 from hgq.methods.gmpq.trim import trim
-from hgq.methods.network import fold
+from hgq.methods.network import build, fold
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.result import Result
 
@@ -34,8 +34,10 @@ def quantize(
     bits: int | None = None,
     policy: Policy | str | Path | None = None,
     candidates: Candidates | None = None,
+    eta: float = 20.0,
+    epochs: int = 6,
     settings: Search | None = None,
-    tuning_epochs: int = 6,
+    tuning_epochs: int | None = None,
     drop_softmax: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Result:
@@ -48,7 +50,9 @@ def quantize(
         bits: instead, as many EBOPs as this width of all weights and inputs costs. Without either the likeliest widths
             are taken, and the complexity is pulled down by ``settings.cd``.
         policy: widths found before, maybe on other data, or their JSON file: nothing is searched.
-        settings: of the search; its budget and loss are set here.
+        eta: how much attribution counts in the search.
+        epochs: of the search, and of fine-tuning unless `tuning_epochs` says otherwise.
+        settings: of the search, in place of `eta` and `epochs`; its budget and loss are set here.
 
     Raises:
         ConversionError: the model has layers or a head that are not supported.
@@ -60,6 +64,7 @@ def quantize(
     if bits is not None and (bits not in candidates.kernel or bits not in candidates.input):
         raise ValueError(f"bits={bits}; the candidates are {', '.join(map(str, candidates.kernel))}")
     folded = fold(model, drop_softmax)
+    data = np.asarray(data, np.float32)
     loss = _loss(folded, data, labels)
     net = SuperNet(folded, data, candidates)
     budget = budget_ebops if bits is None else policy_ebops(dict.fromkeys(net.layers, Bits(bits, bits)), net.costs)
@@ -69,22 +74,26 @@ def quantize(
         narrowest = policy_ebops(net.narrowest(), net.costs)
         if budget is not None and budget < narrowest:
             raise ValueError(_too_small(budget, narrowest))
-        settings = replace(settings or Search(), budget=budget, loss=loss)
+        settings = replace(settings or Search(eta=eta, epochs=epochs), budget=budget, loss=loss)
+        progress("search, compiling")
         details["history"] = search(net, folded, data, labels, settings, progress)
         shares, widths = net.shares(), net.widths()
         chosen = likeliest(shares, widths) if budget is None else likeliest_within(shares, widths, net.costs, budget)
         facts.append(("searched", f"{settings.epochs} epochs on {len(data):,} samples, eta {settings.eta:g}"))
     else:
         chosen = policy if isinstance(policy, dict) else load_policy(policy, list(net.layers))
-    quantised = deploy(folded, chosen, data)
-    finetune(quantised, data, labels, epochs=tuning_epochs, loss=loss, progress=progress)
+    types = layer_types(folded, chosen, data)
+    quantised = build(folded, types)
+    progress("fine-tuning, compiling")
+    finetune(quantised, data, labels, epochs=tuning_epochs or epochs, loss=loss, progress=progress)
     trimmed = 0 if budget is None else trim(quantised, budget)
     facts.append(("policy", ", ".join(f"{name} w{b.w} a{b.a}" for name, b in chosen.items())))
     if budget is not None:
         facts.append(("budget", f"{budget:,} EBOPs; {trimmed:,} of the smallest weights set to 0 to keep it"))
     rho = rank_correlation(*(attribution_maps(one, data[:MEASURED]) for one in (folded, quantised)))
     facts.append(("attribution", f"Spearman's rho to the float model's {rho:.3f}"))
-    return Result(quantised, "gmpq", facts, details | {"policy": chosen, "rank_correlation": rho, "trimmed": trimmed})
+    details |= {"policy": chosen, "rank_correlation": rho, "trimmed": trimmed}
+    return Result(quantised, "gmpq", facts, folded=folded, chosen=types, details=details)
 
 
 def _loss(folded: keras.Model, data: np.ndarray, labels: np.ndarray) -> keras.losses.Loss:

@@ -139,7 +139,9 @@ def search(
     def told(epoch: int, logs: dict[str, float]) -> None:
         ebops = float(ops.convert_to_numpy(net.expected_ebops()))
         history.append({"loss": float(logs["loss"]), "expected_ebops": ebops})
-        progress(f"epoch {epoch + 1} of {settings.epochs}: loss {logs['loss']:.4f}, expected EBOPs {ebops:,.0f}")
+        progress(
+            f"search, epoch {epoch + 1} of {settings.epochs}: loss {logs['loss']:.4f}, expected EBOPs {ebops:,.0f}"
+        )
 
     callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=told)]
     training.fit(samples, y, batch_size=settings.batch, epochs=settings.epochs, callbacks=callbacks, verbose=0)
