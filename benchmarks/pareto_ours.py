@@ -1,0 +1,63 @@
+"""Trains with ours for benchmarks/pareto.py: one request a line of JSON on stdin, as benchmarks/pareto_hgq2.py.
+
+Recipes: "settle" and "ramp" are HGQ2's there, with our layers, EBOPs-bar and nothing else: the published baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from pareto_tasks import TASKS, arrays, front, labels, network, score, spread
+
+from hgq.layers import QConv2D, QDense
+from hgq.resource import model_ebops, priced_layers
+from hgq.training import BetaSchedule, calibrate
+
+KEPT = {"settle": 1, "ramp": 8}
+
+
+def train(
+    task: str, recipe: str, beta: float, teacher: bool, seed: int, epochs: int, folder: str, **_: Any
+) -> dict[str, Any]:
+    start = time.process_time()
+    what = TASKS[task]
+    data = arrays(what)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = network(what, QDense, QConv2D, data["x_train"].shape[1:])
+    steps = epochs * -(-len(data["x_train"]) // what.batch)
+    rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.2 if recipe == "ramp" else 0.01)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=[score])
+    if recipe == "settle":
+        schedule = BetaSchedule(beta / 30, beta, ramp=0.5)
+    else:
+        schedule = BetaSchedule(what.low, what.high, ramp=1.0)
+    model.fit(
+        data["x_train"],
+        labels(data, teacher),
+        batch_size=what.batch,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[schedule],
+    )
+    fitted = time.process_time()
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    calibrate(model, data["x_train"])
+    model.save(out / f"epoch{epochs - 1:04d}.keras")
+    return {"cpu": [round(t - start, 1) for t in (fitted, time.process_time())], "kept": [epochs - 1]}
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        request = json.loads(line)
+        done = train(**request)
+        Path(request["folder"], "train.json").write_text(json.dumps(request | done))
+        print(f"{request['folder']}: {done}", flush=True)

@@ -1,0 +1,83 @@
+"""Fronts, ratios at equal accuracy, tables and plots from what benchmarks/pareto.py measured."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pareto_tasks import front
+
+GRID = 25
+"""Accuracies at which two fronts are compared, evenly over the range that both reach."""
+
+Row = dict[str, Any]
+
+
+def curve(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """LUTs and test accuracies of the front that validation chooses; accuracies made to grow with LUTs.
+
+    A point whose test accuracy is below that of a cheaper one is lifted to it: who has both would take the cheaper one.
+    """
+    chosen = front(rows, "val", "estimate")
+    luts = np.array([row["estimate"] for row in chosen], np.float64)
+    return luts, np.maximum.accumulate([row["test"] for row in chosen])
+
+
+def luts_at(rows: list[Row], accuracy: np.ndarray) -> np.ndarray:
+    """LUTs at each accuracy, log-linear between the points of the front."""
+    luts, reached = curve(rows)
+    first = np.unique(reached, return_index=True)[1]
+    return np.exp(np.interp(accuracy, reached[first], np.log(luts[first])))
+
+
+def ratio(ours: list[Row], theirs: list[Row]) -> dict[str, float] | None:
+    """LUTs of ours by theirs at equal test accuracy: geometric mean, least, largest, and the range of accuracies."""
+    if not ours or not theirs:
+        return None
+    ends = [(reached[0], reached[-1]) for _, reached in (curve(ours), curve(theirs))]
+    low, high = max(e[0] for e in ends), min(e[1] for e in ends)
+    if low >= high:
+        return None
+    grid = np.linspace(low, high, GRID)
+    found = luts_at(ours, grid) / luts_at(theirs, grid)
+    return {"mean": math.exp(np.log(found).mean()), "min": found.min(), "max": found.max(), "from": low, "to": high}
+
+
+def groups(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by (task, what made them)."""
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["task"], kind(row)].append(row)
+    return dict(found)
+
+
+def kind(row: Row) -> str:
+    """HGQ2 whatever its recipe: the front takes the best of all. Ours by recipe."""
+    name = "HGQ2" if row["side"] == "hgq2" else f"ours, {row['recipe']}"
+    refined = " + refinement" if row.get("refined") else ""
+    return f"{name}{refined}{', teacher' if row['teacher'] else ''}"
+
+
+def plot(task: str, found: dict[str, list[Row]], file: Path) -> None:
+    """LUTs against test accuracy: all points small, the front of each kind as a line."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "hgq"  # same data, same bytes
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.5, 4))
+    for n, (name, rows) in enumerate(found.items()):
+        colour = f"C{n}"
+        luts, reached = curve(rows)
+        axes.scatter([r["estimate"] for r in rows], [100 * r["test"] for r in rows], s=7, alpha=0.4, color=colour)
+        axes.plot(luts, 100 * reached, marker="o", markersize=3.5, linewidth=1.1, color=colour, label=name)
+    axes.set(xscale="log", xlabel="LUTs, estimate", ylabel="test accuracy, %", title=task)
+    axes.grid(alpha=0.3, which="both", linewidth=0.4)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
