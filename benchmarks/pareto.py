@@ -88,7 +88,7 @@ def measure(args: argparse.Namespace) -> None:
         data = arrays(TASKS[task])
         for made in sorted((NETS / task).glob("*/train.json")):
             run = json.loads(made.read_text())
-            for file in sorted(made.parent.glob("*.keras")):
+            for file in sorted(made.parent.glob("epoch????.keras")):
                 net = str(file.relative_to(NETS))
                 if net in known:
                     continue
@@ -101,9 +101,42 @@ def measure(args: argparse.Namespace) -> None:
                 append(RESULTS, row)
 
 
+def refine(args: argparse.Namespace) -> None:
+    """`hgq.training.refine` on the final nets of both sides: one net more for each price of a LUT."""
+    import pareto_nets as nets
+
+    for row in [row for row in lines(RESULTS) if row["task"] in args.tasks and row["side"] in args.sides]:
+        source = Path(row["net"])
+        made = json.loads((NETS / source.parent / "train.json").read_text())
+        wanted = row["recipe"] in args.recipes and ("teacher" if row["teacher"] else "true") in args.labels
+        if row.get("refined") or not wanted or row["seed"] not in args.seeds:
+            continue
+        for lam in args.lams:
+            price = lam * (made["beta"] or nets.slope(row))
+            file = source.with_name(f"{source.stem}-refined-{lam:g}.keras")
+            if (NETS / file).exists():
+                continue
+            cpu = nets.refined(NETS / source, NETS / file, arrays(TASKS[row["task"]]), row["teacher"], price)
+            data = arrays(TASKS[row["task"]])
+            kept = {key: row[key] for key in ("side", "task", "recipe", "beta", "teacher", "seed", "epochs", "cpu")}
+            append(RESULTS, kept | {"refined": lam, "refine_cpu": cpu, "net": str(file)} | nets.measured(NETS / file, data))
+
+
+def report(args: argparse.Namespace) -> None:
+    import pareto_report as text
+
+    rows = lines(RESULTS)
+    print(text.table(rows, args.tasks))
+    found = text.groups(rows)
+    for task in args.tasks:
+        kinds = {name: held for (t, name), held in sorted(found.items()) if t == task}
+        if kinds:
+            text.plot(task, kinds, HERE / f"pareto-{task}.svg")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["train", "measure", "report"])
+    parser.add_argument("command", choices=["train", "measure", "refine", "report"])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--sides", nargs="+", default=["hgq2", "ours"], choices=["hgq2", "ours"])
     parser.add_argument("--recipes", nargs="+", default=["settle", "ramp"])
@@ -112,10 +145,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--prefix", default="", help="put in front of the command of each training, such as nice -n 5")
+    parser.add_argument("--lams", nargs="+", type=float, default=[1.0], help="price of a LUT in refinement, by beta")
     parser.add_argument("--yosys", action="store_true")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    {"train": train, "measure": measure}[args.command](args)
+    {"train": train, "measure": measure, "refine": refine, "report": report}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ compiled with the same options: generic Verilog, effort 1, 5 ns. Accuracy is tha
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pareto_tasks import labels
 
 import hgq
 from hgq.emit.verilog import emit_verilog
@@ -85,6 +87,17 @@ def mapped(file: Path, flatten: bool) -> int:
             return synthesise(sources, "net", "xcup").counts["luts"]
         copies = Counter(one.module for one in design.instances)
         return sum(n * synthesise(sources, name, "xcup").counts["luts"] for name, n in copies.items())
+
+
+def refined(file: Path, out: Path, data: dict[str, np.ndarray], teacher: bool, lam: float) -> float:
+    """Refines a net on its own training data and labels, and saves it; CPU seconds."""
+    from hgq.training import refine
+
+    start = time.process_time()
+    done = refine(hgq.load(file), data["x_train"], labels(data, teacher), lam=lam)
+    print(done, flush=True)
+    done.model.save(out)
+    return round(time.process_time() - start, 1)
 
 
 def check(file: Path, x: np.ndarray, y: np.ndarray) -> int:

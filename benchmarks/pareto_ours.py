@@ -1,6 +1,7 @@
 """Trains with ours for benchmarks/pareto.py: one request a line of JSON on stdin, as benchmarks/pareto_hgq2.py.
 
 Recipes: "settle" and "ramp" are HGQ2's there, with our layers, EBOPs-bar and nothing else: the published baseline.
+"luts" is "settle" with the LUTs to expect as cost.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def train(
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.2 if recipe == "ramp" else 0.01)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=[score])
-    if recipe == "settle":
-        schedule = BetaSchedule(beta / 30, beta, ramp=0.5)
-    else:
+    if recipe == "ramp":
         schedule = BetaSchedule(what.low, what.high, ramp=1.0)
+    else:
+        schedule = BetaSchedule(beta / 30, beta, ramp=0.5, cost="luts" if recipe == "luts" else "ebops")
     model.fit(
         data["x_train"],
         labels(data, teacher),

@@ -81,3 +81,29 @@ def plot(task: str, found: dict[str, list[Row]], file: Path) -> None:
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
+
+
+def points(rows: list[Row]) -> str:
+    """The front as text: accuracy in percent at LUTs."""
+    return ", ".join(f"{100 * row['test']:.1f} at {row['estimate']:,}" for row in front(rows, "val", "estimate"))
+
+
+def table(rows: list[Row], tasks: list[str]) -> str:
+    """For each task and kind: the front, and LUTs by HGQ2's at equal accuracy, its labels the same and refined or not."""
+    found = groups(rows)
+    lines = ["| task | what | runs | test accuracy in % at LUTs | LUTs / HGQ2's | / HGQ2's + our refinement | over |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for task in tasks:
+        for name in sorted(name for t, name in found if t == task):
+            mine = found[task, name]
+            labels = ", teacher" if name.endswith("teacher") else ""
+            against = [found.get((task, f"HGQ2{extra}{labels}"), []) for extra in ("", " + refinement")]
+            cells, over = [], ""
+            for theirs in against:
+                compared = None if theirs is mine else ratio(mine, theirs)
+                cells.append(f"{compared['mean']:.2f} ({compared['min']:.2f} to {compared['max']:.2f})" if compared else "")
+                if compared and not over:
+                    over = f"{100 * compared['from']:.1f} to {100 * compared['to']:.1f}"
+            runs = len({row["net"].rsplit("/", 1)[0] for row in mine})
+            lines.append(f"| {task} | {name} | {runs} | {points(mine)} | {cells[0]} | {cells[1]} | {over} |")
+    return "\n".join(lines)
