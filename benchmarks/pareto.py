@@ -2,7 +2,9 @@
 
     HGQ_DATA=... python benchmarks/pareto_data.py          the data, with labels of a teacher
     python benchmarks/pareto.py train --tasks jets --sides hgq2 ours --recipes settle ramp --labels true teacher
-    python benchmarks/pareto.py measure                    our compiler on each final net; --yosys: mapped as well
+    python benchmarks/pareto.py measure                    our compiler on each final net
+    python benchmarks/pareto.py refine --labels teacher    `hgq.training.refine` on the final nets of both sides
+    python benchmarks/pareto.py map                        Yosys on the nets of each front
     python benchmarks/pareto.py report                     table and plots
 
 Everything is kept under runs/benchmarks/pareto and not done twice: nets/TASK/RUN/*.keras (checkpoints), results.jsonl
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peers
 from pareto_tasks import RUNS, TASKS, arrays
 
@@ -32,7 +35,9 @@ RESULTS, MAPPED = RUNS / "results.jsonl", RUNS / "yosys.jsonl"
 
 def name_of(run: dict[str, Any]) -> str:
     beta = "" if run["recipe"] == "ramp" else f"-{run['beta']:g}"
-    return f"{run['side']}-{run['recipe']}{beta}-{'teacher' if run['teacher'] else 'true'}-e{run['epochs']}-s{run['seed']}"
+    return (
+        f"{run['side']}-{run['recipe']}{beta}-{'teacher' if run['teacher'] else 'true'}-e{run['epochs']}-s{run['seed']}"
+    )
 
 
 def wanted(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -108,18 +113,35 @@ def refine(args: argparse.Namespace) -> None:
     for row in [row for row in lines(RESULTS) if row["task"] in args.tasks and row["side"] in args.sides]:
         source = Path(row["net"])
         made = json.loads((NETS / source.parent / "train.json").read_text())
-        wanted = row["recipe"] in args.recipes and ("teacher" if row["teacher"] else "true") in args.labels
-        if row.get("refined") or not wanted or row["seed"] not in args.seeds:
+        asked = row["recipe"] in args.recipes and ("teacher" if row["teacher"] else "true") in args.labels
+        if row.get("refined") or not asked or not made["beta"] or row["seed"] not in args.seeds:
             continue
         for lam in args.lams:
-            price = lam * (made["beta"] or nets.slope(row))
+            price = lam * made["beta"]
             file = source.with_name(f"{source.stem}-refined-{lam:g}.keras")
             if (NETS / file).exists():
                 continue
             cpu = nets.refined(NETS / source, NETS / file, arrays(TASKS[row["task"]]), row["teacher"], price)
             data = arrays(TASKS[row["task"]])
             kept = {key: row[key] for key in ("side", "task", "recipe", "beta", "teacher", "seed", "epochs", "cpu")}
-            append(RESULTS, kept | {"refined": lam, "refine_cpu": cpu, "net": str(file)} | nets.measured(NETS / file, data))
+            append(
+                RESULTS, kept | {"refined": lam, "refine_cpu": cpu, "net": str(file)} | nets.measured(NETS / file, data)
+            )
+
+
+def synthesise(args: argparse.Namespace) -> None:
+    """Yosys' count of the nets on a front."""
+    import pareto_nets as nets
+    import pareto_report as text
+
+    known = {row["net"] for row in lines(MAPPED)}
+    for (task, _), rows in sorted(text.groups(lines(RESULTS)).items()):
+        if task not in args.tasks:
+            continue
+        for row in text.front(rows, "val", "estimate"):
+            if row["net"] not in known:
+                luts = nets.mapped(NETS / row["net"], flatten=not TASKS[task].filters)
+                append(MAPPED, {"net": row["net"], "luts": luts, "estimate": row["estimate"]})
 
 
 def report(args: argparse.Namespace) -> None:
@@ -134,9 +156,12 @@ def report(args: argparse.Namespace) -> None:
             text.plot(task, kinds, HERE / f"pareto-{task}.svg")
 
 
+COMMANDS = {"train": train, "measure": measure, "refine": refine, "map": synthesise, "report": report}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["train", "measure", "refine", "report"])
+    parser.add_argument("command", choices=list(COMMANDS))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--sides", nargs="+", default=["hgq2", "ours"], choices=["hgq2", "ours"])
     parser.add_argument("--recipes", nargs="+", default=["settle", "ramp"])
@@ -146,13 +171,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--prefix", default="", help="put in front of the command of each training, such as nice -n 5")
     parser.add_argument("--lams", nargs="+", type=float, default=[1.0], help="price of a LUT in refinement, by beta")
-    parser.add_argument("--yosys", action="store_true")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    {"train": train, "measure": measure, "refine": refine, "report": report}[args.command](args)
+    COMMANDS[args.command](args)
 
 
 if __name__ == "__main__":
-    import numpy as np
-
     main()

@@ -3,9 +3,9 @@
     HGQ_DATA=... python benchmarks/pareto_data.py [digits jets mnist14 mnist28 fashion28 fashion14]
 
 x_train, y_train, t_train: inputs, rows of 0 and 1, rows of the teacher's probabilities. x_val, y_val: for choosing
-checkpoints. x_test, y_test: used once. Of the jets: y_train is one class drawn from the teacher's probabilities (as noisy
-as real labels are), y_val and y_test are these probabilities, the test part is half of the 20,000 that are held out, and
-x_real, y_real are 600 real jets.
+checkpoints. x_test, y_test: used once. Of the jets: y_train is one class drawn from the teacher's probabilities (as
+noisy as real labels are), y_val and y_test are these probabilities, the test part is half of the 20,000 that are held
+out, and x_real, y_real are 600 real jets.
 
 The teacher of images is a float convolutional network, trained here on the training part; its labels are the mean of
 the true class and of its probabilities at temperature `TEMPERATURE`.
@@ -21,7 +21,7 @@ import numpy as np
 from pareto_tasks import ROOT, RUNS
 
 sys.path.insert(0, str(ROOT / "examples"))
-import datasets  # noqa: E402
+import datasets
 
 TEMPERATURE = 3.0
 EPOCHS = {"digits": 60, "mnist14": 8, "mnist28": 8, "fashion28": 7}

@@ -1,8 +1,8 @@
 """Trains with ours for benchmarks/pareto.py: one request a line of JSON on stdin, as benchmarks/pareto_hgq2.py.
 
-Recipes: "settle" is HGQ2's there with our layers, EBOPs-bar and nothing else: the published baseline. "luts" is that with
-the LUTs to expect as cost. "calm" and "calm-luts" are these two with widths that stay for the last quarter of the run and
-weights averaged over its steps (decay `AVERAGE`).
+Recipes: "settle" is HGQ2's there with our layers, EBOPs-bar and nothing else: the published baseline. "luts" is that
+with the LUTs to expect as cost. "calm" and "calm-luts" are these two with widths that stay for the last quarter of the
+run and weights averaged over its steps (decay `AVERAGE`).
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def points(rows: list[Row]) -> str:
 
 
 def table(rows: list[Row], tasks: list[str]) -> str:
-    """For each task and kind: the front, and LUTs by HGQ2's at equal accuracy, its labels the same and refined or not."""
+    """For each task and kind: the front, and LUTs by HGQ2's at equal accuracy, with the same labels."""
     found = groups(rows)
     lines = ["| task | what | runs | test accuracy in % at LUTs | LUTs / HGQ2's | / HGQ2's + our refinement | over |"]
     lines.append("|---|---|---|---|---|---|---|")
@@ -101,7 +101,9 @@ def table(rows: list[Row], tasks: list[str]) -> str:
             cells, over = [], ""
             for theirs in against:
                 compared = None if theirs is mine else ratio(mine, theirs)
-                cells.append(f"{compared['mean']:.2f} ({compared['min']:.2f} to {compared['max']:.2f})" if compared else "")
+                cells.append(
+                    f"{compared['mean']:.2f} ({compared['min']:.2f} to {compared['max']:.2f})" if compared else ""
+                )
                 if compared and not over:
                     over = f"{100 * compared['from']:.1f} to {100 * compared['to']:.1f}"
             runs = len({row["net"].rsplit("/", 1)[0] for row in mine})
