@@ -1,7 +1,7 @@
 """Trains with HGQ2, in the peers' environment, for benchmarks/pareto.py: one request a line of JSON on stdin.
 
 A request: task, recipe ("constant": the price of an EBOP as in HGQ2's notebook; "ramp": it rises all along; "settle":
-it rises by 30 over the first half, then stays), beta, teacher (whether it labels), seed, epochs, folder. The folder gets
+it rises by 30 over the first half, then stays), beta, teacher (whether it labels), seed, epochs, folder. The folder has
 the checkpoints of a front of (validation score, HGQ2's own EBOPs), at most `KEPT`, ranges traced on the training part.
 Quantizers as in its jet notebook: weights (b, i) from 3 bits, saturating; values from 3 fractional bits, wrapping.
 """

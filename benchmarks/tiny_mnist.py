@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=3e-5, help="price of a LUT behind the neurons")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--yosys", action="store_true")
+    parser.add_argument("--yosys", action="store_true", help="map it, too")
     args = parser.parse_args()
     import pareto_nets as nets
 
