@@ -1,0 +1,124 @@
+"""How a unit is reconstructed: the settings, the mixing of its inputs, and the fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgq.methods.mrecg.layer import Learning
+from hgq.methods.mrecg.losses import reconstruction_loss
+
+Tensor = Any
+
+BASES = {"brecq": 0.0, "qdrop": 0.5}
+"""Name -> the probability that, while a unit is reconstructed, an element of an input is the float network's."""
+CAPACITIES = ("parameters", "losses")
+SCALES = ("power", "float")
+TRAVEL = {"power": 1.5, "float": 0.5}
+"""By how many powers of two the step of an input can move, at most."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the reconstruction goes.
+
+    base: "qdrop", or "brecq", which never mixes float values in.
+    joined: how many pairs of neighbours are reconstructed together, those whose capacities differ most; 0 is the base
+        alone, None a third of all pairs.
+    longest: how many units may become one.
+    capacity: "parameters" (needs no data), or "losses": those of a reconstruction by the base alone, run first.
+    steps, batch, rate: of Adam, for each unit. The paper's 20,000 steps of rate 1e-3 go as far.
+    round_weight: of the rounding loss.
+    scales: "power" of two, for hardware; or "float" (and asymmetric) as in the paper, which ends in no hardware.
+    """
+
+    base: str = "qdrop"
+    joined: int | None = None
+    longest: int = 3
+    capacity: str = "parameters"
+    steps: int = 1000
+    batch: int = 32
+    rate: float = 2e-2
+    round_weight: float = 0.01
+    scales: str = "power"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("base", self.base, tuple(BASES)),
+            ("capacity", self.capacity, CAPACITIES),
+            ("scales", self.scales, SCALES),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                raise ValueError(f"{name}={value!r}; choose one of {', '.join(allowed)}")
+        for name, number, least in (("steps", self.steps, 1), ("batch", self.batch, 1), ("longest", self.longest, 1)):
+            if number < least:
+                raise ValueError(f"{name}={number}; it must be {least} or more")
+        if self.joined is not None and self.joined < 0:
+            raise ValueError(f"joined={self.joined}; it must be 0 or more, or None")
+
+
+def learning(settings: Settings, scale: bool) -> Learning:
+    """The same as a layer sees it; `scale`: whether the step of its input is learned."""
+    return Learning(
+        settings.steps,
+        settings.rate,
+        settings.round_weight,
+        BASES[settings.base],
+        TRAVEL[settings.scales] if scale else 0.0,
+        settings.scales == "power",
+    )
+
+
+def fit(
+    unit: keras.Model, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int
+) -> None:
+    """Fits the rounding and the scales of a unit, so that it makes `wanted` of `given`.
+
+    Args:
+        unit: its `Rounded` layers learn.
+        given, exact: its inputs as the quantised network before it gives them, and as the float one does.
+        wanted: the outputs of the float unit for `exact`.
+    """
+    inputs = [keras.Input(given.shape[1:]), keras.Input(given.shape[1:])]
+    model = keras.Model(inputs, unit(Mixed(BASES[settings.base], seed)(inputs)))
+    model.compile(keras.optimizers.Adam(settings.rate), reconstruction_loss)
+    model.fit(_Batches(given, exact, wanted, settings, seed), epochs=1, shuffle=False, verbose=0)
+
+
+class Mixed(keras.layers.Layer):
+    """Each element of the second input with probability `drop`, else of the first; at inference the first."""
+
+    def __init__(self, drop: float, seed: int):
+        super().__init__()
+        self.drop, self._random = drop, keras.random.SeedGenerator(seed)
+
+    def call(self, pair: list[Tensor], training: bool = False) -> Tensor:
+        given, exact = pair
+        if not training or not self.drop:
+            return given
+        return ops.where(keras.random.uniform(ops.shape(given), seed=self._random) < self.drop, exact, given)
+
+
+class _Batches(keras.utils.PyDataset):
+    """As many random batches as there are steps: one epoch, so that nothing starts anew in between."""
+
+    def __init__(self, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int):
+        super().__init__()
+        self._arrays = given, exact, wanted
+        random = np.random.default_rng(seed)
+        epochs = -(-settings.steps * settings.batch // len(given))
+        order = np.concatenate([random.permutation(len(given)) for _ in range(epochs)])
+        self._order = order[: settings.steps * settings.batch].reshape(settings.steps, settings.batch)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, step: int) -> tuple:
+        given, exact, wanted = (array[self._order[step]] for array in self._arrays)
+        return (given, exact), wanted
