@@ -12,7 +12,7 @@ import numpy as np
 from hgq.methods.mrecg.fit import Settings
 from hgq.methods.mrecg.grid import types_of
 from hgq.methods.mrecg.losses import LossLog, largest, oscillation
-from hgq.methods.mrecg.reconstruct import Reconstruction, reconstruct
+from hgq.methods.mrecg.reconstruction import Reconstruction, reconstruct
 from hgq.methods.network import LayerTypes, build, fold, weighted
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.result import Result
@@ -28,7 +28,7 @@ def quantize(
     data: np.ndarray,
     *,
     bits: int = 4,
-    input_bits: int = 8,
+    activation_bits: int = 8,
     ends: int | None = ENDS,
     policy: Policy | str | Path | None = None,
     types: dict[str, LayerTypes] | None = None,
@@ -41,7 +41,7 @@ def quantize(
     Args:
         model: a plain Keras model, or a file that holds one; one input, one output.
         data: calibration samples, some hundreds, no labels.
-        bits, input_bits: of the weights and of the inputs of layers, with the sign where there is one.
+        bits, activation_bits: of the weights and of the inputs of layers, with the sign where there is one.
         ends: both for the first and the last layer; None for no exception.
         policy: bits for each layer in place of these, or a JSON file that holds them; as GMPQ writes it.
         types: the types of each layer, as REx chose them (`Result.details["types"]`): only roundings are then chosen.
@@ -64,15 +64,15 @@ def quantize(
     names = [layer.name for layer in weighted(folded)]
     if isinstance(policy, str | Path):
         policy = load_policy(policy, names)
-    widths = types or policy or uniform(folded, bits, input_bits, ends)
+    widths = types or policy or uniform(folded, bits, activation_bits, ends)
     found = reconstruct(folded, np.asarray(data, np.float32), widths, settings, progress or (lambda step: None))
     chosen = {name: _chosen(found, name) for name in names}
     log = found.losses
-    together = [[found.units[n].name for n in group] for group in found.groups]
+    together = [[found.twin.units[n].name for n in group] for group in found.groups]
     facts = [
         ("base", settings.base),
         ("calibration samples", str(len(data))),
-        ("units", f"{len(found.units)}, reconstructed in {len(together)} groups"),
+        ("units", f"{len(found.twin.units)}, reconstructed in {len(together)} groups"),
         *(("together", " + ".join(group)) for group in together if len(group) > 1),
         ("largest loss of a unit", f"{largest(log.before):.4g} rounded to nearest, {largest(log.after):.4g} now"),
         ("oscillation", f"{oscillation(log.before):.4g} rounded to nearest, {oscillation(log.after):.4g} now"),
@@ -80,15 +80,15 @@ def quantize(
     return Result(build(folded, chosen), "mrecg", facts, {"losses": log, "types": chosen, "groups": together})
 
 
-def uniform(folded: keras.Model, bits: int, input_bits: int, ends: int | None = ENDS) -> Policy:
+def uniform(folded: keras.Model, bits: int, activation_bits: int, ends: int | None = ENDS) -> Policy:
     """The same bits for all layers, but the first and the last (`ends`; None: these too)."""
     names = [layer.name for layer in weighted(folded)]
-    policy = dict.fromkeys(names, Bits(bits, input_bits))
+    policy = dict.fromkeys(names, Bits(bits, activation_bits))
     return policy if ends is None else policy | {names[0]: Bits(ends, ends), names[-1]: Bits(ends, ends)}
 
 
 def _chosen(found: Reconstruction, name: str) -> LayerTypes:
-    layer, start = found.layers[name], found.starts[name]
+    layer, start = found.twin.layers[name], found.starts[name]
     if start.types is None:
         raise ValueError(f"layer '{name}': float scales have no fixed-point types")
     given = types_of(layer.given(), start.types.input) if start.learned else start.types.input

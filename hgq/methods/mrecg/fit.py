@@ -11,6 +11,7 @@ from keras import ops
 
 from hgq.methods.mrecg.layer import Learning
 from hgq.methods.mrecg.losses import reconstruction_loss
+from hgq.quantizers.exact import read
 
 Tensor = Any
 
@@ -69,40 +70,52 @@ def learning(settings: Settings, scale: bool) -> Learning:
         settings.steps,
         settings.rate,
         settings.round_weight,
-        BASES[settings.base],
         TRAVEL[settings.scales] if scale else 0.0,
         settings.scales == "power",
     )
 
 
-def fit(
-    unit: keras.Model, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int
-) -> None:
-    """Fits the rounding and the scales of a unit, so that it makes `wanted` of `given`.
+class Fit:
+    """A unit that can be fitted, and again after its layers began anew: it is compiled once."""
 
-    Args:
-        unit: its `Rounded` layers learn.
-        given, exact: its inputs as the quantised network before it gives them, and as the float one does.
-        wanted: the outputs of the float unit for `exact`.
-    """
-    inputs = [keras.Input(given.shape[1:]), keras.Input(given.shape[1:])]
-    model = keras.Model(inputs, unit(Mixed(BASES[settings.base], seed)(inputs)))
-    model.compile(keras.optimizers.Adam(settings.rate), reconstruction_loss)
-    model.fit(_Batches(given, exact, wanted, settings, seed), epochs=1, shuffle=False, verbose=0)
+    def __init__(self, unit: keras.Model, settings: Settings):
+        inputs = [keras.Input(unit.input_shape[1:]), keras.Input(unit.input_shape[1:])]
+        self._mixed = Mixed()
+        self._model = keras.Model(inputs, unit(self._mixed(inputs)))
+        self._model.compile(keras.optimizers.Adam(settings.rate), reconstruction_loss)
+
+    def __call__(self, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int) -> None:
+        """Fits rounding and scales, so that the unit makes `wanted` of `given`.
+
+        Args:
+            given, exact: its inputs as the quantised network before it gives them, and as the float one does.
+            wanted: the outputs of the float unit for `exact`.
+        """
+        self._mixed.begin(BASES[settings.base], seed)
+        for variable in self._model.optimizer.variables:
+            variable.assign(ops.zeros_like(variable))
+        self._model.optimizer.learning_rate = settings.rate
+        self._model.fit(_Batches(given, exact, wanted, settings, seed), epochs=1, shuffle=False, verbose=0)
 
 
 class Mixed(keras.layers.Layer):
     """Each element of the second input with probability `drop`, else of the first; at inference the first."""
 
-    def __init__(self, drop: float, seed: int):
+    def __init__(self) -> None:
         super().__init__()
-        self.drop, self._random = drop, keras.random.SeedGenerator(seed)
+        self._random = keras.random.SeedGenerator(0)
+        self.drop = self.add_weight((), "zeros", trainable=False, name="drop")
+
+    def begin(self, drop: float, seed: int) -> None:
+        """Sets the probability, and where the random numbers start."""
+        self.drop.assign(drop)
+        self._random.state.assign(np.array([seed, 1]))
 
     def call(self, pair: list[Tensor], training: bool = False) -> Tensor:
         given, exact = pair
-        if not training or not self.drop:
+        if not training:
             return given
-        return ops.where(keras.random.uniform(ops.shape(given), seed=self._random) < self.drop, exact, given)
+        return ops.where(keras.random.uniform(ops.shape(given), seed=self._random) < read(self.drop), exact, given)
 
 
 class _Batches(keras.utils.PyDataset):

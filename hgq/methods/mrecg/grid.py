@@ -11,8 +11,9 @@ from hgq.importers.types import Types
 
 POWER = 2.4
 """Errors are summed as |error|^POWER when a scale is chosen, as the MSE observer of MQBench does."""
-FINER = 4
-"""How many halvings of the step that covers all values are tried: few large values may saturate."""
+FINER = range(-1, 4)
+"""Halvings of the step 2**(e - magnitude bits), for values below 2**e, that are tried: from one that covers all values
+to those where large ones saturate."""
 SHRUNK = np.linspace(1.0, 0.2, 41)
 """Parts of the full range that are tried for a float scale."""
 
@@ -53,15 +54,14 @@ def fixed_point(x: np.ndarray, bits: int, signed: bool, axes: tuple[int, ...]) -
     magnitude = bits - signed
     largest = np.abs(x).max(axis=axes, keepdims=True).astype(np.float64)
     live = largest > 0
-    # The coarsest step: 2**magnitude steps reach the largest value.
     exponent = np.frexp(np.where(live, largest, 1.0))[1] - magnitude
     one = np.where(live, 1, 0)
 
     def types(finer: int | np.ndarray) -> Types:
         return Types(one * signed, one * magnitude, one * (finer - exponent), Rounding.RND, Overflow.SAT)
 
-    errors = np.stack([_error(x, grid_of(types(finer)), axes) for finer in range(FINER)])
-    return types(errors.argmin(axis=0))
+    errors = np.stack([_error(x, grid_of(types(finer)), axes) for finer in FINER])
+    return types(errors.argmin(axis=0) + FINER.start)
 
 
 def floating(x: np.ndarray, bits: int, axes: tuple[int, ...]) -> Grid:

@@ -13,7 +13,7 @@ from keras import ops
 from hgq.fixed import Rounding
 from hgq.methods.mrecg.grid import Grid
 from hgq.methods.network import kernel_value
-from hgq.quantizers.exact import power_of_two, to_integer
+from hgq.quantizers.exact import power_of_two, read, to_integer
 
 Tensor = Any
 
@@ -46,17 +46,15 @@ def rounding_loss(v: Tensor, exponent: Tensor) -> Tensor:
 class Learning:
     """How a layer learns.
 
-    steps: how many there will be.
+    steps, rate: of the optimiser; Adam moves a variable by about `rate` in a step.
     round_weight: of the rounding loss.
-    drop: the probability that an element of the input is left as it is, in training (QDrop).
-    travel: by how many powers of two the step of the input can move at most, at the optimiser's `rate`; 0: fixed.
-    powers: whether that step stays a power of two; the optimum is then found in the first half.
+    travel: by how many powers of two the step of the input can move at most; 0: fixed.
+    powers: whether that step stays a power of two; it is then found in the first half, and kept.
     """
 
     steps: int
     rate: float
     round_weight: float
-    drop: float
     travel: float
     powers: bool
 
@@ -64,38 +62,56 @@ class Learning:
 class Rounded(keras.layers.Layer):
     """``y = linear(q(x), w)`` with ``w = step * clip(floor(W / step) + h(V), lo, hi)``; V >= 0 rounds up at inference.
 
-    The input is quantised to ``s * clip(round(x / s), lo, hi)``; log2 of s is learned straight through the rounding.
-    Untrained, inference rounds each weight to the nearest.
+    The input is quantised to ``s * clip(round(x / s), lo, hi)``; log2 of s is learned straight through the rounding,
+    and each element is left as it is with probability `drop` (QDrop). Until it is trained, inference rounds each
+    weight to the nearest. All that `begin` sets are variables, so that what was compiled serves again.
 
     Args:
         layer: the float layer; it is only read.
         weights, given: grids of the kernel and of the input.
     """
 
-    def __init__(self, layer: Any, weights: Grid, given: Grid, learning: Learning, seed: int, **kwargs: Any):
+    def __init__(self, layer: Any, weights: Grid, given: Grid, learning: Learning, **kwargs: Any):
         super().__init__(name=layer.name, **kwargs)
-        # In a closure, so that Keras does not take the float weights for variables of this layer.
+        # In closures, so that Keras does not take the float weights for variables of this layer.
         self._linear = lambda x, kernel: linear(layer, x, kernel)
+        self._float_kernel = lambda: kernel_value(layer).astype(np.float64)
         self.weights_grid, self.given_grid, self.learning = weights, given, learning
-        self._scaled = kernel_value(layer).astype(np.float64) / weights.step
-        self._floor = np.floor(self._scaled)
-        self._random = keras.random.SeedGenerator(seed)
+        self._random = keras.random.SeedGenerator(0)
 
     def build(self, _shape: Any) -> None:
-        start = inverse_h(self._scaled - self._floor).astype(np.float32)
-        self.v = self.add_weight(start.shape, lambda *_, **__: ops.convert_to_tensor(start), name="v")
+        shape = self._float_kernel().shape
+        self.v = self.add_weight(shape, "zeros", name="v")
         self.moved = self.add_weight((), "zeros", trainable=self.learning.travel > 0, name="moved")
-        self.step = self.add_weight((), "zeros", trainable=False, name="step")
+        fixed = {"step": (), "drop": (), "floor": shape}
+        fixed |= {f"weights_{part}": array.shape for part, array in vars(self.weights_grid).items()}
+        fixed |= {f"given_{part}": array.shape for part, array in vars(self.given_grid).items()}
+        self.fixed = {n: self.add_weight(shape, "zeros", trainable=False, name=n) for n, shape in fixed.items()}
+        self.begin(self.weights_grid, self.given_grid, 0.0, 0)
+
+    def begin(self, weights: Grid, given: Grid, drop: float, seed: int) -> None:
+        """Starts anew, from the float kernel as it is now; the grids have the shapes of those given before."""
+        self.weights_grid, self.given_grid = weights, given
+        scaled = self._float_kernel() / weights.step
+        self._floor = np.floor(scaled)
+        self.v.assign(inverse_h(scaled - self._floor))
+        self.moved.assign(0.0)
+        values = {"step": 0.0, "drop": drop, "floor": self._floor}
+        values |= {f"weights_{part}": array for part, array in vars(weights).items()}
+        values |= {f"given_{part}": array for part, array in vars(given).items()}
+        for name, value in values.items():
+            self.fixed[name].assign(value)
+        self._random.state.assign(np.array([seed, 0]))
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         if not training:
-            return self._linear(self._quantized(x), self._kernel(ops.cast(self.v >= 0, "float32")))
-        progress = self.step / self.learning.steps
-        self.step.assign_add(1.0)
+            return self._linear(self._quantized(x), self._kernel(ops.cast(read(self.v) >= 0, "float32")))
+        progress = read(self.fixed["step"]) / self.learning.steps
+        self.fixed["step"].assign_add(1.0)
         rest = ops.clip((progress - WARM_UP) / (1 - WARM_UP), 0.0, 1.0)
         price = self.learning.round_weight * ops.cast(progress >= WARM_UP, "float32")
-        self.add_loss(price * rounding_loss(self.v, SHARPEST + (SOFTEST - SHARPEST) * rest))
-        return self._linear(self._learning(x, progress), self._kernel(h(self.v)))
+        self.add_loss(price * rounding_loss(read(self.v), SHARPEST + (SOFTEST - SHARPEST) * rest))
+        return self._linear(self._learning(x, progress), self._kernel(h(read(self.v))))
 
     def kernel(self) -> np.ndarray:
         """The kernel as inference has it, exactly (float64)."""
@@ -111,36 +127,41 @@ class Rounded(keras.layers.Layer):
 
     @property
     def _scale(self) -> float:
-        """Powers of two for one unit of `moved`: Adam moves a variable by about its rate in a step."""
+        """Powers of two for one unit of `moved`."""
         return self.learning.travel / (self.learning.rate * self.learning.steps)
 
+    def _grid(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        return tuple(read(self.fixed[f"{name}_{part}"]) for part in ("step", "lo", "hi"))  # type: ignore[return-value]
+
     def _kernel(self, up: Tensor) -> Tensor:
-        step, lo, hi = (_float32(a) for a in vars(self.weights_grid).values())
-        return step * ops.clip(_float32(self._floor) + up, lo, hi)
+        step, lo, hi = self._grid("weights")
+        return step * ops.clip(read(self.fixed["floor"]) + up, lo, hi)
 
     def _quantized(self, x: Tensor) -> Tensor:
-        step, lo, hi = self._step(self.moved), _float32(self.given_grid.lo), _float32(self.given_grid.hi)
+        step, lo, hi = self._grid("given")
+        step = step * self._factor(read(self.moved))
         return step * ops.clip(to_integer(x / step, Rounding.RND), lo, hi)
 
     def _learning(self, x: Tensor, progress: Tensor) -> Tensor:
         """As `_quantized`, with gradients, and elements left out of it at random."""
-        moved = self.moved
+        moved = read(self.moved)
         if self.learning.powers:
             moved = ops.where(progress < 0.5, moved, ops.stop_gradient(moved))
-        step, lo, hi = self._step(moved), _float32(self.given_grid.lo), _float32(self.given_grid.hi)
+        step, lo, hi = self._grid("given")
+        step = step * self._factor(moved)
         m = x / step
         y = step * ops.clip(m + ops.stop_gradient(ops.floor(m + 0.5) - m), lo, hi)
-        if self.learning.drop:
-            kept = keras.random.uniform(ops.shape(x), seed=self._random) < self.learning.drop
-            y = ops.where(kept, x, y)
-        return y
+        kept = keras.random.uniform(ops.shape(x), seed=self._random) < read(self.fixed["drop"])
+        return ops.where(kept, x, y)
 
-    def _step(self, moved: Tensor) -> Tensor:
-        """The step of the input; its gradient is that of 2**(scale * moved)."""
-        exponent = ops.convert_to_tensor(moved) * self._scale if self.learning.travel else ops.zeros(())
-        rounded = ops.stop_gradient(ops.floor(exponent + 0.5) if self.learning.powers else exponent)
-        factor = power_of_two(rounded) if self.learning.powers else ops.exp(rounded * math.log(2))
-        return _float32(self.given_grid.step) * factor * ops.exp((exponent - ops.stop_gradient(exponent)) * math.log(2))
+    def _factor(self, moved: Tensor) -> Tensor:
+        """What the step of the input is multiplied with; the gradient is that of ``2**(scale * moved)``."""
+        if not self.learning.travel:
+            return ops.ones(())
+        exponent = moved * self._scale
+        still = ops.stop_gradient(exponent)
+        factor = power_of_two(ops.floor(still + 0.5)) if self.learning.powers else ops.exp(still * math.log(2))
+        return factor * ops.exp((exponent - still) * math.log(2))
 
 
 def linear(layer: Any, x: Tensor, kernel: Tensor) -> Tensor:
@@ -161,7 +182,3 @@ def linear(layer: Any, x: Tensor, kernel: Tensor) -> Tensor:
     if layer.bias is not None:
         y = y + layer.bias
     return y if layer.activation is None else layer.activation(y)
-
-
-def _float32(array: np.ndarray) -> Tensor:
-    return ops.convert_to_tensor(np.asarray(array), dtype="float32")

@@ -1,0 +1,156 @@
+"""MRECG against its two bases, and on the published jet networks: python benchmarks/mrecg.py mobilenet|jets|table
+
+    mobilenet   BRECQ and QDrop, each alone and with units joined, at 2/4 and 3/3 bits, one process for a seed
+    jets        the published MLPs with 400 jets, converted, verified, tested on 600 jets, LUTs by Yosys
+    table       what was measured, as tables, and runs/benchmarks/mrecg/losses.svg (needs matplotlib)
+
+Each run is kept in runs/benchmarks/mrecg and not repeated. KERAS_BACKEND=tensorflow compiles these small units fastest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from methods_networks import accuracy, data, trained
+
+import hgq
+from hgq.methods import mrecg
+from hgq.methods.mrecg import Settings, largest, oscillation
+from hgq.methods.network import fold
+
+
+FOLDER = Path(__file__).parents[1] / "runs" / "benchmarks" / "mrecg"
+WIDTHS = (2, 4), (3, 3)
+"""Bits of weights and activations; the first and the last layer have 8."""
+WAYS = {
+    "BRECQ": ("brecq", 0),
+    "BRECQ + MRECG": ("brecq", None),
+    "QDrop": ("qdrop", 0),
+    "QDrop + MRECG": ("qdrop", None),
+}
+SAMPLES = 512
+JETS = (6, 8), (4, 6), (3, 5)
+
+
+def mobilenet(seed: int, steps: int) -> None:
+    """All ways and widths for the network of one seed."""
+    held, folded, twin = data("mobilenet"), None, None
+    for w, a in WIDTHS:
+        for way, (base, joined) in WAYS.items():
+            path = FOLDER / f"mobilenet-{seed}-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"
+            if path.is_file():
+                continue
+            folded = folded or fold(trained("mobilenet", seed))
+            start = time.process_time()
+            # 512 samples of the training part, without labels.
+            x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:SAMPLES]]
+            settings = Settings(base, joined, steps=steps, rate=10 / steps, seed=seed)
+            found = mrecg.reconstruct(folded, x, mrecg.uniform(folded, w, a), settings, twin=twin)
+            twin = found.twin
+            spent = time.process_time() - start
+            _keep(
+                path,
+                {
+                    "float": accuracy(folded, held.x_test, held.y_test),
+                    "accuracy": accuracy(found.model, held.x_test, held.y_test),
+                    "before": found.losses.before.tolist(),
+                    "after": found.losses.after.tolist(),
+                    "units": found.losses.names,
+                    "capacities": found.capacities.tolist(),
+                    "groups": found.groups,
+                    "cpu_s": spent,
+                },
+            )
+
+
+def jets(seed: int, steps: int) -> None:
+    """One of the published MLPs at all widths; the first is converted, verified and counted."""
+    held, model = data("jets"), trained("jets", seed)
+    for w, a in JETS:
+        path = FOLDER / f"jets-{seed}-w{w}a{a}-{steps}.json"
+        if path.is_file():
+            continue
+        start = time.process_time()
+        settings = Settings(steps=steps, rate=10 / steps)
+        result = mrecg.quantize(model, held.extra, bits=w, activation_bits=a, ends=None, settings=settings)
+        row: dict[str, Any] = {"cpu_s": time.process_time() - start, "ebops": result.ebops}
+        row["float"] = accuracy(model, held.x_test, held.y_test)
+        row["accuracy"] = accuracy(result.model, held.x_test, held.y_test)
+        if seed == 0:
+            project = hgq.convert(result.model, FOLDER / path.stem, verify=held.x_test, corners=2000)
+            row["hardware"] = float((project.predict(held.x_test).argmax(-1) == held.y_test).mean())
+            row["luts"] = project.resources("xcup")["total"]["luts"]
+            print(project.summary(), flush=True)
+        _keep(path, row)
+
+
+def _keep(path: Path, row: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    print(path.stem, {name: value for name, value in row.items() if isinstance(value, int | float)}, flush=True)
+
+
+def _kept(pattern: str) -> Iterator[dict[str, Any]]:
+    for path in sorted(FOLDER.glob(pattern)):
+        yield json.loads(path.read_text(encoding="utf-8"))
+
+
+def table(steps: int) -> None:
+    """Means over seeds and their spread, and the plot of the losses of seed 0."""
+    print(
+        "| W/A | method | test accuracy | largest loss | oscillation | CPU s | seeds |\n|---|---|---|---|---|---|---|"
+    )
+    for w, a in WIDTHS:
+        for way in WAYS:
+            rows = list(_kept(f"mobilenet-*-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"))
+            if rows:
+                part = [100 * row["accuracy"] for row in rows]
+                measures = [[measure(np.array(row["after"])) for row in rows] for measure in (largest, oscillation)]
+                cells = [f"{np.mean(one):.1f} ± {np.std(one):.1f}" for one in (part, *measures)]
+                spent = np.mean([row["cpu_s"] for row in rows])
+                print(f"| {w}/{a} | {way} | {' | '.join(cells)} | {spent:.0f} | {len(rows)} |")
+    for w, a in JETS:
+        for row in _kept(f"jets-*-w{w}a{a}-*.json"):
+            print(w, a, row)
+    plot(steps)
+
+
+def plot(steps: int) -> None:
+    """The loss of each unit of seed 0, rounded to nearest and by the four ways."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(WIDTHS), figsize=(12, 4.5), sharey=True)
+    for (w, a), axis in zip(WIDTHS, axes, strict=True):
+        for way in WAYS:
+            for row in _kept(f"mobilenet-0-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"):
+                if way == "BRECQ":
+                    axis.plot(row["before"], color="0.6", label="rounded to nearest")
+                axis.plot(row["after"], marker="o", markersize=3, label=way)
+                axis.set_xticks(range(len(row["units"])), row["units"], rotation=90, fontsize=6)
+        axis.set(yscale="log", title=f"{w}/{a} bits")
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel("reconstruction loss of the unit")
+    figure.tight_layout()
+    figure.savefig(FOLDER / "losses.svg")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures MRECG.")
+    parser.add_argument("what", choices=("mobilenet", "jets", "table"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=200, help="of Adam, for each unit")
+    options = parser.parse_args()
+    if options.what == "table":
+        table(options.steps)
+    for seed in options.seeds if options.what != "table" else ():
+        {"mobilenet": mobilenet, "jets": jets}[options.what](seed, options.steps)
+
+
+if __name__ == "__main__":
+    main()
