@@ -1,6 +1,6 @@
 """MRECG against its two bases, and on the published jet networks: python benchmarks/mrecg.py mobilenet|jets|table
 
-    mobilenet   BRECQ and QDrop, each alone and with units joined, at 2/4 and 3/3 bits, one process for a seed
+    mobilenet   BRECQ and QDrop, each alone and with units joined, at 2/4 and 3/3 bits
     jets        the published MLPs with 400 jets, converted, verified, tested on 600 jets, LUTs by Yosys
     table       what was measured, as tables, and runs/benchmarks/mrecg/losses.svg (needs matplotlib)
 
@@ -10,12 +10,14 @@ Each run is kept in runs/benchmarks/mrecg and not repeated. KERAS_BACKEND=tensor
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from methods_networks import accuracy, data, trained
 
@@ -23,7 +25,6 @@ import hgq
 from hgq.methods import mrecg
 from hgq.methods.mrecg import Settings, largest, oscillation
 from hgq.methods.network import fold
-
 
 FOLDER = Path(__file__).parents[1] / "runs" / "benchmarks" / "mrecg"
 WIDTHS = (2, 4), (3, 3)
@@ -38,45 +39,39 @@ SAMPLES = 512
 JETS = (6, 8), (4, 6), (3, 5)
 
 
-def mobilenet(seed: int, steps: int) -> None:
-    """All ways and widths for the network of one seed."""
-    held, folded, twin = data("mobilenet"), None, None
-    for w, a in WIDTHS:
-        for way, (base, joined) in WAYS.items():
+def mobilenet(seeds: list[int], steps: int) -> None:
+    """All ways and widths for the network of each seed."""
+    held, twin = data("mobilenet"), None
+    for seed in seeds:
+        folded = fold(trained("mobilenet", seed))
+        if twin is not None and keras.backend.backend() == "tensorflow":
+            # What is compiled reads biases from their variables there: it serves for the next network as well.
+            twin.folded.set_weights(folded.get_weights())
+            folded = twin.folded
+        best = accuracy(folded, held.x_test, held.y_test)
+        # Samples of the training part, without labels.
+        x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:SAMPLES]]
+        for (w, a), (way, (base, joined)) in itertools.product(WIDTHS, WAYS.items()):
             path = FOLDER / f"mobilenet-{seed}-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"
             if path.is_file():
                 continue
-            folded = folded or fold(trained("mobilenet", seed))
             start = time.process_time()
-            # 512 samples of the training part, without labels.
-            x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:SAMPLES]]
             settings = Settings(base, joined, steps=steps, rate=10 / steps, seed=seed)
             found = mrecg.reconstruct(folded, x, mrecg.uniform(folded, w, a), settings, twin=twin)
-            twin = found.twin
-            spent = time.process_time() - start
-            _keep(
-                path,
-                {
-                    "float": accuracy(folded, held.x_test, held.y_test),
-                    "accuracy": accuracy(found.model, held.x_test, held.y_test),
-                    "before": found.losses.before.tolist(),
-                    "after": found.losses.after.tolist(),
-                    "units": found.losses.names,
-                    "capacities": found.capacities.tolist(),
-                    "groups": found.groups,
-                    "cpu_s": spent,
-                },
-            )
+            spent, twin, log = time.process_time() - start, found.twin, found.losses
+            row = {"float": best, "accuracy": accuracy(found.model, held.x_test, held.y_test), "cpu_s": spent}
+            row |= {"before": log.before.tolist(), "after": log.after.tolist(), "units": log.names}
+            _keep(path, row | {"groups": found.groups, "capacities": found.capacities.tolist()})
 
 
-def jets(seed: int, steps: int) -> None:
-    """One of the published MLPs at all widths; the first is converted, verified and counted."""
-    held, model = data("jets"), trained("jets", seed)
-    for w, a in JETS:
+def jets(seeds: list[int], steps: int) -> None:
+    """The published MLPs at all widths; the first is converted, verified and counted."""
+    held = data("jets")
+    for seed, (w, a) in itertools.product(seeds, JETS):
         path = FOLDER / f"jets-{seed}-w{w}a{a}-{steps}.json"
         if path.is_file():
             continue
-        start = time.process_time()
+        start, model = time.process_time(), trained("jets", seed)
         settings = Settings(steps=steps, rate=10 / steps)
         result = mrecg.quantize(model, held.extra, bits=w, activation_bits=a, ends=None, settings=settings)
         row: dict[str, Any] = {"cpu_s": time.process_time() - start, "ebops": result.ebops}
@@ -144,12 +139,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures MRECG.")
     parser.add_argument("what", choices=("mobilenet", "jets", "table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=200, help="of Adam, for each unit")
+    parser.add_argument("--steps", type=int, default=150, help="of Adam, for each unit")
     options = parser.parse_args()
     if options.what == "table":
         table(options.steps)
-    for seed in options.seeds if options.what != "table" else ():
-        {"mobilenet": mobilenet, "jets": jets}[options.what](seed, options.steps)
+    else:
+        {"mobilenet": mobilenet, "jets": jets}[options.what](options.seeds, options.steps)
 
 
 if __name__ == "__main__":

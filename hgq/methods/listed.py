@@ -34,5 +34,11 @@ METHODS: dict[str, Method] = {
         ("bits", "budget_ebops", "data", "labels", "epochs", "eta", "policy"),
         ("data", "labels"),
     ),
+    "mrecg": Method(
+        "hgq.methods.mrecg",
+        "some hundred samples, no labels: decides which way each weight is rounded, part by part",
+        ("bits", "activation_bits", "data", "policy"),
+        ("data",),
+    ),
 }
 """Name -> method, in the order of the README."""

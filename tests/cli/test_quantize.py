@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def quantize(*arguments: str, model: str = "float.keras", out: str = "out.keras"
 
 
 REX = ("--method", "rex", "--input-range", "0:1", "--drop-softmax")
+MRECG = ("--method", "mrecg", "--data", "x.npy", "--drop-softmax")
 
 
 def test_a_model_is_quantised_saved_whole_and_summed_up(folder: Path) -> None:
@@ -60,6 +62,9 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
     "another ending": ((*REX, "--bits", "3"), {"out": "out.h5"}, ["out.h5", "out.keras"]),
     "itself": ((*REX, "--bits", "3"), {"out": "float.keras"}, ["float.keras", "another name"]),
     "no folder": ((*REX, "--bits", "3"), {"out": "no/where.keras"}, ["nothing can be written"]),
+    "no samples": ((*MRECG[:2], "--bits", "3"), {}, ["needs --data", "x.npy"]),
+    "few samples": ((*MRECG, "--bits", "3"), {}, ["4 samples are less than one batch of 32"]),
+    "a budget": ((*MRECG, "--budget-ebops", "99"), {}, ["--budget-ebops is of no use to --method mrecg"]),
     "other layers": ((*REX, "--policy", "x.npy"), {}, ["policy x.npy"]),
 }
 
@@ -89,3 +94,17 @@ def test_what_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(keras.Model, "save", full)
     assert quantize(*REX, "--bits", "3").exit_code == 2
     assert not (folder / "out.keras").exists() and not list(folder.glob(".out*"))
+
+
+def test_samples_decide_the_rounding_and_a_policy_the_widths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hgq.methods import mrecg
+
+    whole = mrecg.reconstruct
+    monkeypatch.setattr(mrecg, "reconstruct", lambda *a: whole(*a[:3], replace(a[3], steps=5), *a[4:]))
+    np.save("x.npy", np.random.default_rng(0).uniform(size=(64, 4)))
+    done = quantize(*MRECG, "--policy", "policy.json")
+    assert done.exit_code == 0, done.output
+    assert "calibration samples: 64" in done.stdout and "oscillation: " in done.stdout
+    made = hgq.load("out.keras")
+    assert made.get_layer("first").constants()["kernel"][1].width.max() == 3
+    assert made.get_layer("last").input_quantizer.types((3,)).width.max() == 5

@@ -27,30 +27,31 @@ def quantize(
     model: keras.Model | str | Path,
     data: np.ndarray,
     *,
-    bits: int = 4,
+    bits: int | None = None,
     activation_bits: int = 8,
     ends: int | None = ENDS,
     policy: Policy | str | Path | None = None,
     types: dict[str, LayerTypes] | None = None,
     settings: Settings = Settings(),  # noqa: B008  frozen
     drop_softmax: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Result:
     """A model of our layers whose weights are rounded so that each part of the network gives what it gave in float.
 
     Args:
         model: a plain Keras model, or a file that holds one; one input, one output.
         data: calibration samples, some hundreds, no labels.
-        bits, activation_bits: of the weights and of the inputs of layers, with the sign where there is one.
+        bits, activation_bits: of the weights (4 unless stated) and of the inputs of layers, with the sign where there
+            is one.
         ends: both for the first and the last layer; None for no exception.
         policy: bits for each layer in place of these, or a JSON file that holds them; as GMPQ writes it.
-        types: the types of each layer, as REx chose them (`Result.details["types"]`): only roundings are then chosen.
+        types: the types of each layer, as REx chose them (`Result.chosen`): only roundings are then chosen.
         settings: how the reconstruction goes; powers of two for scales only, see `reconstruct` for others.
         drop_softmax: leave a softmax at the end out.
         progress: is told each step as it begins.
 
     Returns:
-        details: "losses" (`LossLog`), "types" (those chosen), "groups" (names of the units taken together).
+        details: "losses" (`LossLog`), "groups" (the names of the units that were taken together).
 
     Raises:
         ConversionError: the model has layers that are not supported, or that MRECG cannot take.
@@ -58,15 +59,16 @@ def quantize(
     """
     if settings.scales != "power":
         raise ValueError(f"scales={settings.scales!r} end in no hardware. Fix: use hgq.methods.mrecg.reconstruct")
-    if policy is not None and types is not None:
-        raise ValueError("policy and types both say how wide the layers are. Fix: give one of them")
+    if sum(given is not None for given in (bits, policy, types)) > 1:
+        raise ValueError("bits, policy and types all say how wide the weights are. Fix: give one of them")
     folded = fold(model, drop_softmax)
     names = [layer.name for layer in weighted(folded)]
     if isinstance(policy, str | Path):
         policy = load_policy(policy, names)
-    widths = types or policy or uniform(folded, bits, activation_bits, ends)
-    found = reconstruct(folded, np.asarray(data, np.float32), widths, settings, progress or (lambda step: None))
-    chosen = {name: _chosen(found, name) for name in names}
+    stated = types if types is not None else policy
+    widths = uniform(folded, bits or 4, activation_bits, ends) if stated is None else stated
+    found = reconstruct(folded, np.asarray(data, np.float32), widths, settings, progress)
+    chosen = (types or {}) | {name: _chosen(found, name) for name in names}
     log = found.losses
     together = [[found.twin.units[n].name for n in group] for group in found.groups]
     facts = [
@@ -77,7 +79,8 @@ def quantize(
         ("largest loss of a unit", f"{largest(log.before):.4g} rounded to nearest, {largest(log.after):.4g} now"),
         ("oscillation", f"{oscillation(log.before):.4g} rounded to nearest, {oscillation(log.after):.4g} now"),
     ]
-    return Result(build(folded, chosen), "mrecg", facts, {"losses": log, "types": chosen, "groups": together})
+    details = {"losses": log, "groups": together}
+    return Result(build(folded, chosen), "mrecg", facts, folded=folded, chosen=chosen, details=details)
 
 
 def uniform(folded: keras.Model, bits: int, activation_bits: int, ends: int | None = ENDS) -> Policy:

@@ -32,7 +32,7 @@ class Settings:
         alone, None a third of all pairs.
     longest: how many units may become one.
     capacity: "parameters" (needs no data), or "losses": those of a reconstruction by the base alone, run first.
-    steps, batch, rate: of Adam, for each unit. The paper's 20,000 steps of rate 1e-3 go as far.
+    steps, batch, rate: of Adam, for each unit; the paper has 20,000 steps of rate 1e-3.
     round_weight: of the rounding loss.
     scales: "power" of two, for hardware; or "float" (and asymmetric) as in the paper, which ends in no hardware.
     """
@@ -43,7 +43,7 @@ class Settings:
     capacity: str = "parameters"
     steps: int = 1000
     batch: int = 32
-    rate: float = 2e-2
+    rate: float = 1e-2
     round_weight: float = 0.01
     scales: str = "power"
     seed: int = 0

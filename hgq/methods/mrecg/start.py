@@ -10,7 +10,7 @@ import numpy as np
 from hgq.fixed import Overflow
 from hgq.importers.types import Types
 from hgq.methods.mrecg.grid import Grid, fixed_point, floating, grid_of
-from hgq.methods.network import LayerTypes, kernel_value, row_axes, weighted
+from hgq.methods.network import LayerTypes, averages, kernel_value, row_axes, weighted
 from hgq.methods.policy import Bits
 
 SAMPLES = 64
@@ -41,11 +41,11 @@ def starts(folded: keras.Model, data: np.ndarray, widths: Widths, floats: bool) 
     """
     layers = weighted(folded)
     names = [layer.name for layer in layers]
-    if set(names) != set(widths):
-        wrong = sorted(set(names) ^ set(widths))[0]
-        raise ValueError(
-            f"widths: {wrong!r} is {'missing' if wrong in names else 'no layer'}; layers: {', '.join(names)}"
-        )
+    missing = [name for name in names if name not in widths]
+    unknown = sorted(set(widths) - set(names) - {layer.name for layer in averages(folded)})
+    if missing or unknown:
+        what = f"none for {missing[0]!r}" if missing else f"some for {unknown[0]!r}, which the model does not have"
+        raise ValueError(f"bits or types: {what}; the model's layers are {', '.join(names)}")
     taps = keras.Model(folded.inputs[0], [layer.input for layer in layers])
     seen = taps(data[:SAMPLES], training=False)
     seen = seen if isinstance(seen, list) else [seen]
