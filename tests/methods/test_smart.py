@@ -1,0 +1,157 @@
+"""SQ from a float Keras model to hardware: adders and nothing else."""
+
+import keras
+import numpy as np
+import pytest
+
+import hgq
+from hgq.errors import ConversionError
+from hgq.frontend import read_model
+from hgq.layers import QConv2D, QDense, QDenseBatchNorm
+from hgq.lower import cmvm, lower
+from hgq.methods import smart
+from hgq.methods.fold import fold
+from hgq.quantizers import BinaryTernaryQuantizer, WidthQuantizer
+from hgq.resource import model_ebops
+from hgq.training import calibrate
+
+RNG = np.random.default_rng
+X = RNG(0).uniform(-1, 1, (128, 5, 5, 2)).astype(np.float32)
+Y = (X[:, 1:4, 1:4].sum((1, 2, 3)) > 0).astype(np.int64)
+
+
+def float_model():
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential(
+        [
+            keras.Input((5, 5, 2), name="x"),
+            keras.layers.Conv2D(3, 3, name="conv"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.ReLU(name="relu"),
+            keras.layers.Flatten(name="flat"),
+            keras.layers.Dense(6, activation="relu", name="hidden"),
+            keras.layers.Dropout(0.1, name="drop"),
+            keras.layers.Dense(2, activation="softmax", name="head"),
+        ]
+    )
+    norm = model.get_layer("norm")
+    norm.moving_mean.assign([0.1, -0.2, 0.3])
+    norm.moving_variance.assign([0.5, 1.5, 2.0])
+    return model
+
+
+@pytest.fixture(scope="module")
+def result():
+    """Trained for a moment; what it is good for is not the question here."""
+    steps = []
+    made = smart.quantize(
+        float_model(), X, Y, gamma=0.2, keep=["first"], epochs=5, batch=32, drop_softmax=True, progress=steps.append
+    )
+    assert len(steps) == 5 and steps[3].startswith("depths and weights: epoch 4 of 4, loss ")
+    return made
+
+
+def test_the_quantised_model_starts_from_the_folded_weights():
+    folded = fold(float_model(), drop_softmax=True)
+    made = smart.build(folded, keep=["last"])
+    for name, cls in (("conv", QConv2D), ("hidden", QDense), ("head", QDense)):
+        assert type(made.get_layer(name)) is cls
+        for before, after in zip(folded.get_layer(name).weights, made.get_layer(name).weights[:2], strict=True):
+            assert (np.asarray(before) == np.asarray(after)).all()
+    kinds = [type(made.get_layer(name).kernel_quantizer) for name in ("conv", "hidden", "head")]
+    assert kinds == [BinaryTernaryQuantizer, BinaryTernaryQuantizer, WidthQuantizer]
+    mean = np.abs(np.asarray(folded.get_layer("conv").kernel)).mean()
+    assert float(np.asarray(made.get_layer("conv").kernel_quantizer.log2_mu).item()) == np.round(np.log2(mean))
+
+
+def test_the_result_says_what_was_decided(result):
+    rows = result.details["depths"]
+    assert [row.layer for row in rows] == ["hidden", "head"]
+    text = result.summary()
+    for row in rows:
+        assert row.memory_bits == row.weights * (1 if row.depth == "binary" else 2)
+        assert (row.zeros == 0) or row.depth == "ternary"
+        assert f"{row.layer}: {row.depth}, {row.zeros:.0%} zeros, {row.memory_bits:,} bits" in text
+        # after the search the weights are exactly what hardware has
+        layer = result.model.get_layer(row.layer)
+        values, types = layer.constants()["kernel"]
+        assert (np.asarray(layer.kernel) == values).all()
+        assert set(np.abs(np.ldexp(values, types.frac)).ravel().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("depth", ["binary", "ternary"])
+def test_the_netlist_has_one_digit_for_a_weight_and_no_multiplier(depth):
+    keras.utils.set_random_seed(1)
+    weights = BinaryTernaryQuantizer(depth=depth)
+    model = keras.Sequential(
+        [
+            keras.Input((12,)),
+            QDense(7, "relu", kernel_quantizer=weights, use_bias=False),
+            QDense(4, kernel_quantizer=weights, use_bias=False),
+        ]
+    )
+    calibrate(model, RNG(1).normal(size=(500, 12)).astype(np.float32))
+    with cmvm.using(cmvm.Options(effort=0)):  # nothing shared between outputs: what can be counted by hand
+        design = lower(read_model(model), "top")
+    kernels = [np.asarray(layer.constants()["kernel"][0]) for layer in model.layers]
+    terms = sum(int(np.maximum((kernel != 0).sum(0) - 1, 0).sum()) for kernel in kernels)
+    assert design.count("mul") == 0
+    assert design.count("add", "sub") == terms
+    if depth == "binary":
+        assert terms == 7 * 11 + 4 * 6
+    assert model_ebops(model) == sum(layer.exact_ebops() for layer in model.layers)
+
+
+@pytest.mark.rtl
+@pytest.mark.hls
+def test_it_converts_exactly(result, tmp_path):
+    result.model.save(tmp_path / "smart.keras")
+    model = hgq.load(tmp_path / "smart.keras")
+    assert smart.depths(model) == result.details["depths"]
+    project = hgq.convert(model, tmp_path / "project", calibrate=X[:64], verify=X[64:], corners=500)
+    assert (project.predict(X) == model.predict(X, verbose=0)).all()
+    assert {e["differences"] for e in project.report["verification"]["engines"].values()} == {0}
+
+
+def test_a_float_scale_is_refused_with_the_layer_and_the_fix(tmp_path):
+    keras.utils.set_random_seed(1)
+    paper = BinaryTernaryQuantizer(scale="float")
+    model = keras.Sequential([keras.Input((3,)), QDense(2, kernel_quantizer=paper, name="pair")])
+    calibrate(model, RNG(1).normal(size=(50, 3)).astype(np.float32))
+    with pytest.raises(ConversionError, match=r"QDense 'pair'.*scale='float'[\s\S]*Fix: train with scale='fixed'"):
+        hgq.convert(model, tmp_path / "project", verify=False)
+
+
+def test_a_folded_normalisation_is_not_held():
+    model = keras.Sequential([keras.Input((3,)), QDenseBatchNorm(2, kernel_quantizer=BinaryTernaryQuantizer())])
+    with pytest.raises(ValueError, match="folded normalisation"):
+        smart.harden(model)
+
+
+def test_what_cannot_be_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"keep='no_layer'.*conv, hidden, head"):
+        smart.build(fold(float_model(), drop_softmax=True), keep=["no_layer"])
+    with pytest.raises(ConversionError, match="softmax"):
+        smart.quantize(float_model(), X, Y)
+    alone = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(2)])
+    with pytest.raises(ConversionError, match="'norm'.*follows no layer"):
+        smart.quantize(alone, X[:, 0, 0, :1].repeat(3, 1), Y)
+
+
+LABELS = {
+    "numbers": (np.array([0, 1, 1]), keras.losses.SparseCategoricalCrossentropy),
+    "rows": (np.array([[0.5, 0.5], [1, 0], [0, 1]]), keras.losses.CategoricalCrossentropy),
+    "values": (np.array([[0.5, 3.5], [1, 0], [0, 1]]), keras.losses.MeanSquaredError),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_loss_follows_from_the_labels(kind):
+    labels, loss = LABELS[kind]
+    assert type(smart.loss_for(labels, (None, 2))) is loss
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 2]), np.array([[1, 2, 3]])], ids=["too many classes", "other shape"])
+def test_labels_that_do_not_fit_are_refused(labels):
+    with pytest.raises(ValueError, match="smart: labels"):
+        smart.loss_for(labels, (None, 2))
