@@ -174,7 +174,8 @@ def quantize(
         if phase == "widths and biases":
             harden(made)
         schedule = keras.optimizers.schedules.CosineDecay(start, max(count * steps, 1), alpha=0.01)
-        made.compile(keras.optimizers.Adam(schedule), wanted)
+        # On TensorFlow, XLA takes longer to compile than most such trainings last.
+        made.compile(keras.optimizers.Adam(schedule), wanted, jit_compile=keras.backend.backend() == "jax")
         report = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs, phase=phase, count=count: progress(
                 f"{phase}: epoch {epoch + 1} of {count}, loss {logs['loss']:.4f}"
@@ -199,7 +200,9 @@ def loss_for(labels: np.ndarray, output_shape: tuple[int | None, ...]) -> keras.
             raise ValueError(f"smart: labels {labels.min()}..{labels.max()}, but the model has {classes} outputs")
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if labels.shape[1:] != tuple(output_shape[1:]):
-        raise ValueError(f"smart: labels of shape {labels.shape} for outputs {output_shape}: give class numbers or rows")
+        raise ValueError(
+            f"smart: labels of shape {labels.shape} for outputs {output_shape}: give class numbers or rows"
+        )
     if labels.ndim == 2 and classes > 1 and (labels >= 0).all() and np.allclose(labels.sum(1), 1, atol=1e-3):
         return keras.losses.CategoricalCrossentropy(from_logits=True)
     return keras.losses.MeanSquaredError()

@@ -283,7 +283,8 @@ def test_training_moves_the_depth_and_brings_weights_to_the_wells():
     keras.utils.set_random_seed(0)
     given = keras.Input((8,))
     layers = [
-        QDense(4, kernel_quantizer=BinaryTernaryQuantizer(gamma=gamma, rate=1.0, strength=1.0)) for gamma in (2.0, 0.001)
+        QDense(4, kernel_quantizer=BinaryTernaryQuantizer(gamma=gamma, rate=1.0, strength=1.0))
+        for gamma in (2.0, 0.001)
     ]
     model = keras.Model(given, keras.layers.Concatenate()([layer(given) for layer in layers]))
     model.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=keras.backend.backend() == "jax")
