@@ -138,7 +138,8 @@ def quantize(
 ) -> Result:
     """Trains a float Keras model on, with binary and ternary weights.
 
-    Normalisations are folded first. The last fifth of the epochs trains only widths and biases, with weights held.
+    Normalisations are folded first. Where the quantizer does not train straight through (weights are only drawn to the
+    wells), they are rounded after four fifths of the epochs; the rest trains widths and biases.
 
     Args:
         data, labels: to train on, with a batch axis. Labels: class numbers, rows of probabilities, or what the model
@@ -168,12 +169,13 @@ def quantize(
     for layer, _, _ in model_quantizers(made):
         layer.beta.assign(beta)
     wanted = loss_for(labels, tuple(made.output_shape)) if loss is None else loss
-    held = epochs // 5
+    held = 0 if template.straight_through else epochs // 5
     steps = -(-len(data) // batch)
-    for phase, count, start in (("depths and weights", epochs - held, rate), ("widths and biases", held, rate / 5)):
+    phases = [("depths and weights", epochs - held, rate)] + [("widths and biases", held, rate / 5)] * bool(held)
+    for phase, count, start in phases:
         if phase == "widths and biases":
             harden(made)
-        schedule = keras.optimizers.schedules.CosineDecay(start, max(count * steps, 1), alpha=0.01)
+        schedule = keras.optimizers.schedules.CosineDecay(start, count * steps, alpha=0.01)
         # On TensorFlow, XLA takes longer to compile than most such trainings last.
         made.compile(keras.optimizers.Adam(schedule), wanted, jit_compile=keras.backend.backend() == "jax")
         report = keras.callbacks.LambdaCallback(
@@ -181,8 +183,7 @@ def quantize(
                 f"{phase}: epoch {epoch + 1} of {count}, loss {logs['loss']:.4f}"
             )
         )
-        if count:
-            made.fit(data, labels, batch_size=batch, epochs=count, verbose=0, callbacks=[report])
+        made.fit(data, labels, batch_size=batch, epochs=count, verbose=0, callbacks=[report])
     calibrate(made, data)
     return Result(made, "smart", _facts(made), {"depths": depths(made)})
 

@@ -50,7 +50,8 @@ class BinaryTernaryQuantizer(Quantizer):
 
     Args:
         depth: "adaptive"; "binary" or "ternary" hold beta at pi/2 or pi/4: the baselines of the paper.
-        gamma: price of each tensor's zeros, in the units of R: a normal distribution of spread 1.25 mu has r = 0.32.
+        gamma: price of the zeros, in the units of R: a normal distribution of spread 1.25 mu has r = 0.32. Kept in the
+            variable `price`, which may be set during training.
         strength: weight of the regulariser in the loss.
         p: 1 or 2.
         rate: how fast an optimiser moves beta, compared with a weight: decide too fast, and the first weights decide.
@@ -110,6 +111,7 @@ class BinaryTernaryQuantizer(Quantizer):
             name="beta",
             constraint=Between(_LEAST / self.rate, _MOST / self.rate),
         )
+        self.price = self.add_weight((), keras.initializers.Constant(self.gamma), trainable=False, name="gamma")
         self.log2_mu = self.add_weight(
             self.group,
             lambda shape, dtype=None: self._first_log2_mu(),
@@ -144,7 +146,7 @@ class BinaryTernaryQuantizer(Quantizer):
         if training and self.strength > 0:
             u = x / ops.stop_gradient(self._mu())
             price = ops.mean(regulariser(u, self.beta, self.p))
-            self.add_loss(self.strength * (price + self.gamma / ops.tan(self.beta)))
+            self.add_loss(self.strength * (price + read(self.price) / ops.tan(self.beta)))
 
     def quantized(self, x: Tensor, training: bool) -> Tensor:
         if training and not self.straight_through:

@@ -10,6 +10,7 @@ from hgq.training.calibrate import calibrate, count_wraps, freeze_tables
 from hgq.training.copy import copy_model
 from hgq.training.pareto import ParetoFront
 from hgq.training.progress import EBOPs, mean_bits
+from hgq.training.together import fit_together
 
 __all__ = [
     "BetaSchedule",
@@ -18,6 +19,7 @@ __all__ = [
     "calibrate",
     "copy_model",
     "count_wraps",
+    "fit_together",
     "freeze_tables",
     "mean_bits",
     "refine",

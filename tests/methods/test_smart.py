@@ -44,9 +44,9 @@ def result():
     """Trained for a moment; what it is good for is not the question here."""
     steps = []
     made = smart.quantize(
-        float_model(), X, Y, gamma=0.2, keep=["first"], epochs=5, batch=32, drop_softmax=True, progress=steps.append
+        float_model(), X, Y, gamma=0.2, keep=["first"], epochs=3, batch=32, drop_softmax=True, progress=steps.append
     )
-    assert len(steps) == 5 and steps[3].startswith("depths and weights: epoch 4 of 4, loss ")
+    assert len(steps) == 3 and steps[2].startswith("depths and weights: epoch 3 of 3, loss ")
     return made
 
 
@@ -71,11 +71,21 @@ def test_the_result_says_what_was_decided(result):
         assert row.memory_bits == row.weights * (1 if row.depth == "binary" else 2)
         assert (row.zeros == 0) or row.depth == "ternary"
         assert f"{row.layer}: {row.depth}, {row.zeros:.0%} zeros, {row.memory_bits:,} bits" in text
-        # after the search the weights are exactly what hardware has
-        layer = result.model.get_layer(row.layer)
-        values, types = layer.constants()["kernel"]
-        assert (np.asarray(layer.kernel) == values).all()
-        assert set(np.abs(np.ldexp(values, types.frac)).ravel().tolist()) <= {0, 1}
+
+
+def test_hardening_keeps_what_inference_computes_and_holds_the_weights():
+    keras.utils.set_random_seed(3)
+    weights = [BinaryTernaryQuantizer(depth=depth) for depth in ("binary", "ternary")]
+    model = keras.Sequential([keras.Input((4,)), *[QDense(5, kernel_quantizer=one) for one in weights]])
+    x = RNG(1).normal(size=(50, 4)).astype(np.float32)
+    calibrate(model, x)
+    before = model.predict(x, verbose=0)
+    rows = smart.harden(model)
+    assert (model.predict(x, verbose=0) == before).all()
+    assert [(row.depth, row.weights, row.memory_bits) for row in rows] == [("binary", 20, 20), ("ternary", 25, 50)]
+    for layer in model.layers:
+        assert (np.asarray(layer.kernel) == layer.constants()["kernel"][0]).all()
+        assert layer.kernel not in layer.trainable_variables and layer.bias in layer.trainable_variables
 
 
 @pytest.mark.parametrize("depth", ["binary", "ternary"])
@@ -103,7 +113,7 @@ def test_it_converts_exactly(result, tmp_path):
     result.model.save(tmp_path / "smart.keras")
     model = hgq.load(tmp_path / "smart.keras")
     assert smart.depths(model) == result.details["depths"]
-    project = hgq.convert(model, tmp_path / "project", calibrate=X[:64], verify=X[64:], corners=500)
+    project = hgq.convert(model, tmp_path / "project", calibrate=X, verify=X[64:], corners=500)
     assert (project.predict(X) == model.predict(X, verbose=0)).all()
     assert {e["differences"] for e in project.report["verification"]["engines"].values()} == {0}
 

@@ -1,0 +1,149 @@
+"""Several small models of one architecture, trained at once: seeds, prices, starts. JAX only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.training.beta import BetaSchedule
+
+Arrays = Any
+
+
+def fit_together(
+    models: Sequence[keras.Model],
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    optimizer: keras.optimizers.Optimizer,
+    loss: Callable[[Any, Any], Any],
+    epochs: int,
+    batch_size: int = 256,
+    schedules: Sequence[BetaSchedule] | None = None,
+    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+    metric: Callable[[Any, Any], Any] = keras.metrics.sparse_categorical_accuracy,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Trains models that differ only in the values of their variables, one step of all of them in one operation.
+
+    What differs may be trained (the weights of other seeds) or not (`beta` of a layer, the price of zeros of a
+    `BinaryTernaryQuantizer`). The step is compiled once, as one loop over an epoch, in which every variable has one
+    more axis (`jax.vmap`). Each model sees the samples in an order of its own. An epoch leaves out the last
+    ``len(x) % batch_size`` samples of its order.
+
+    Args:
+        models: built, with the same layers and shapes; they are changed in place.
+        x, y: one array each, that fit into memory; the batch axis first.
+        optimizer: a new one, with its settings; each model gets a copy of its state.
+        loss: of keras.losses.
+        schedules: of beta, one for each model; None leaves beta as it is.
+        validation_data: samples and labels for ``val_loss`` and ``val_metric`` after each epoch.
+        metric: ``(y, outputs) -> a number for each sample``.
+        seed: of the orders.
+
+    Returns:
+        "loss" (that of the task and the prices of layers) and, with validation data, "val_loss" (of the task alone)
+        and "val_metric": arrays of shape (epochs, models).
+
+    Raises:
+        ValueError: another back end than JAX, models that do not match, or data that do not.
+    """
+    first = _checked(models, x, y, epochs, batch_size, schedules)
+    import jax
+    from jax import numpy as jnp
+
+    optimizer.build(first.trainable_variables)
+    state = (_stacked([m.trainable_variables for m in models]), _stacked([m.non_trainable_variables for m in models]))
+    state += (_stacked([optimizer.variables] * len(models)),)
+    x, y = jnp.asarray(x), jnp.asarray(y)
+
+    def price(trained: Arrays, rest: Arrays, picked: Any) -> Any:
+        out, rest, losses = first.stateless_call(trained, rest, x[picked], training=True, return_losses=True)
+        return loss(y[picked], out) + sum(losses), rest
+
+    def step(state: Arrays, picked: Any) -> Any:
+        trained, rest, held = state
+        (value, rest), slopes = jax.value_and_grad(price, has_aux=True)(trained, rest, picked)
+        trained, held = optimizer.stateless_apply(held, slopes, trained)
+        return (trained, rest, held), value
+
+    @jax.jit
+    @jax.vmap
+    def epoch(state: Arrays, order: Any) -> Any:
+        state, values = jax.lax.scan(step, state, order)
+        return state, values.mean()
+
+    @jax.jit
+    def judge(state: Arrays, x: Any, y: Any) -> Any:
+        def one(state: Arrays) -> Any:
+            out, _ = first.stateless_call(state[0], state[1], x, training=False)
+            return loss(y, out), keras.ops.mean(metric(y, out))
+
+        return jax.vmap(one)(state)
+
+    betas = [n for n, v in enumerate(first.non_trainable_variables) if v.name == "ebops_beta"]
+    rng = np.random.default_rng(seed)
+    history: dict[str, list[np.ndarray]] = {"loss": []}
+    for number in range(epochs):
+        if schedules is not None:
+            now = jnp.asarray([schedule.beta(number) for schedule in schedules], "float32")
+            for n in betas:
+                state[1][n] = now
+        orders = [rng.permutation(len(x))[: len(x) // batch_size * batch_size] for _ in models]
+        state, values = epoch(state, jnp.asarray(orders, "int32").reshape(len(models), -1, batch_size))
+        history["loss"].append(np.asarray(values))
+        if validation_data is not None:
+            judged = judge(state, *map(jnp.asarray, validation_data))
+            for name, found in zip(("val_loss", "val_metric"), judged, strict=True):
+                history.setdefault(name, []).append(np.asarray(found))
+    for n, model in enumerate(models):
+        for variables, values in ((model.trainable_variables, state[0]), (model.non_trainable_variables, state[1])):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value[n])
+    return {name: np.stack(rows) for name, rows in history.items()}
+
+
+def _stacked(variables: Sequence[Sequence[Any]]) -> list[Any]:
+    """Each variable of all models as one array, with the models along its first axis."""
+    return [np.stack([np.asarray(one.value) for one in alike]) for alike in zip(*variables, strict=True)]
+
+
+def _checked(
+    models: Sequence[keras.Model],
+    x: np.ndarray,
+    y: np.ndarray,
+    epochs: int,
+    batch_size: int,
+    schedules: Sequence[BetaSchedule] | None,
+) -> keras.Model:
+    """The first model, after all were compared with it."""
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"fit_together: Keras runs on {keras.backend.backend()}, which cannot train models at once. "
+            "Fix: set the environment variable KERAS_BACKEND=jax, or train the models one after the other."
+        )
+    if not models:
+        raise ValueError("fit_together: no models were given")
+    for n, model in enumerate(models):
+        for kind in ("trainable_variables", "non_trainable_variables"):
+            one, other = ([(v.name, tuple(v.shape)) for v in getattr(m, kind)] for m in (models[0], model))
+            if one != other:
+                unlike = sorted(set(one) ^ set(other)) or ["their order"]
+                raise ValueError(
+                    f"fit_together: model {n} has other variables than model 0: {unlike[0]}. "
+                    "Fix: give models that the same function made."
+                )
+    if len(x) != len(y) or not 1 <= batch_size <= len(x) or epochs < 1:
+        raise ValueError(
+            f"fit_together: {len(x)} samples, {len(y)} labels, batches of {batch_size}, {epochs} epochs; there must be "
+            "as many labels as samples, at least one batch and one epoch"
+        )
+    if schedules is not None and (len(schedules) != len(models) or any(s.epochs is None for s in schedules)):
+        raise ValueError(
+            f"fit_together: {len(schedules)} schedules for {len(models)} models. "
+            "Fix: give one for each model, as BetaSchedule(..., epochs=...)."
+        )
+    return models[0]
