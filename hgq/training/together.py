@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgq.resource import set_cost
 from hgq.training.beta import BetaSchedule
 
 Arrays = Any
@@ -141,9 +142,15 @@ def _checked(
             f"fit_together: {len(x)} samples, {len(y)} labels, batches of {batch_size}, {epochs} epochs; there must be "
             "as many labels as samples, at least one batch and one epoch"
         )
-    if schedules is not None and (len(schedules) != len(models) or any(s.epochs is None for s in schedules)):
-        raise ValueError(
-            f"fit_together: {len(schedules)} schedules for {len(models)} models. "
-            "Fix: give one for each model, as BetaSchedule(..., epochs=...)."
-        )
+    if schedules is not None:
+        if len(schedules) != len(models) or any(schedule.epochs is None for schedule in schedules):
+            raise ValueError(
+                f"fit_together: {len(schedules)} schedules for {len(models)} models. "
+                "Fix: give one for each model, as BetaSchedule(..., epochs=...)."
+            )
+        costs = sorted({schedule.cost for schedule in schedules})
+        if len(costs) > 1:
+            raise ValueError(f"fit_together: schedules of {' and of '.join(costs)}. Fix: give all the same cost.")
+        for model in models:
+            set_cost(model, costs[0])
     return models[0]

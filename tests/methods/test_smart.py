@@ -60,7 +60,7 @@ def test_the_quantised_model_starts_from_the_folded_weights():
     kinds = [type(made.get_layer(name).kernel_quantizer) for name in ("conv", "hidden", "head")]
     assert kinds == [BinaryTernaryQuantizer, BinaryTernaryQuantizer, WidthQuantizer]
     mean = np.abs(np.asarray(folded.get_layer("conv").kernel)).mean()
-    assert float(np.asarray(made.get_layer("conv").kernel_quantizer.log2_mu).item()) == np.round(np.log2(mean))
+    assert float(np.asarray(made.get_layer("conv").kernel_quantizer.log2_mu).item()) == np.round(np.log2(2 * mean))
 
 
 def test_the_result_says_what_was_decided(result):

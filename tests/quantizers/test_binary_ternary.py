@@ -183,11 +183,11 @@ def test_without_straight_through_training_leaves_weights_alone():
 
 
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
-def test_the_scale_is_a_power_of_two_near_the_mean(granularity):
+def test_the_scale_is_a_power_of_two_near_twice_the_mean(granularity):
     weights = RNG(5).normal(size=(30, 3)).astype(np.float32) * [0.01, 0.3, 20]
     quantizer = BinaryTernaryQuantizer(granularity=granularity)
     quantizer.attach((30, 3), "QDense 'dense'", lambda: ops.convert_to_tensor(weights.astype(np.float32)))
-    means = np.abs(weights).mean(0 if granularity == "channel" else None).ravel()
+    means = 2 * np.abs(weights).mean(0 if granularity == "channel" else None).ravel()
     assert number(quantizer.log2_mu).ravel().tolist() == np.round(np.log2(means)).tolist()
 
 
@@ -283,7 +283,7 @@ def test_training_moves_the_depth_and_brings_weights_to_the_wells():
     keras.utils.set_random_seed(0)
     given = keras.Input((8,))
     layers = [
-        QDense(4, kernel_quantizer=BinaryTernaryQuantizer(gamma=gamma, rate=1.0, strength=1.0))
+        QDense(4, kernel_quantizer=BinaryTernaryQuantizer(gamma=gamma, rate=2.0, strength=1.0))
         for gamma in (2.0, 0.001)
     ]
     model = keras.Model(given, keras.layers.Concatenate()([layer(given) for layer in layers]))

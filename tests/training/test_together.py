@@ -1,0 +1,89 @@
+"""Models trained together are the models that would have been trained one by one. JAX only: run in a process of its own
+where Keras runs on something else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hgq.layers import QDense
+from hgq.training import BetaSchedule, fit_together
+
+RNG = np.random.default_rng
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def data():
+    x = RNG(0).uniform(-1, 1, (96, 4)).astype(np.float32)
+    return x, (x.sum(axis=1) > 0).astype(np.int32)
+
+
+def model(seed=0, units=3):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.Input((4,)), QDense(units, "relu"), QDense(2)])
+
+
+def together_is_in_turn():
+    """Run by the test below on JAX."""
+    x, y = data()
+    schedules = [BetaSchedule(1e-6, beta, epochs=3) for beta in (1e-6, 1e-2, 1e-2)]
+
+    made = [model(seed) for seed in (0, 0, 5)]
+    history = fit_together(
+        made, x, y, optimizer=keras.optimizers.Adam(0.01), loss=LOSS, epochs=3, batch_size=96,
+        schedules=schedules, validation_data=(x, y),
+    )  # fmt: skip
+    assert {name: found.shape for name, found in history.items()} == dict.fromkeys(
+        ("loss", "val_loss", "val_metric"), (3, 3)
+    )
+    cheap, dear = ([np.asarray(v) for v in one.trainable_variables] for one in made[:2])
+    assert any((a != b).any() for a, b in zip(cheap, dear, strict=True))  # the price differs, and nothing else
+    # as Keras trains one; a batch holds all samples, so that their order is none
+    for n, seed in ((1, 0), (2, 5)):
+        plain = model(seed)
+        plain.compile(keras.optimizers.Adam(0.01), LOSS, jit_compile=True)
+        told = plain.fit(x, y, batch_size=96, epochs=3, shuffle=False, callbacks=[schedules[n]], verbose=0)
+        assert np.allclose(told.history["loss"], history["loss"][:, n], rtol=1e-4)
+        for a, b in zip(plain.get_weights(), made[n].get_weights(), strict=True):
+            assert np.allclose(a, b, atol=1e-4)
+    scores = np.asarray(made[2](x))
+    assert np.isclose(history["val_metric"][-1, 2], (scores.argmax(1) == y).mean())
+
+
+def on_jax(code):
+    pytest.importorskip("jax")
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(Path(__file__).parents[2])}
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_together as t; {code}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_together_is_in_turn():
+    on_jax("t.together_is_in_turn(); t.what_does_not_match()")
+
+
+def refused(message, models, **arguments):
+    x, y = data()
+    options = dict(optimizer=keras.optimizers.Adam(), loss=LOSS, epochs=2) | arguments
+    with pytest.raises(ValueError, match=message):
+        fit_together(models, options.pop("x", x), y, **options)
+
+
+def what_does_not_match():
+    """Run by the test above on JAX."""
+    refused("no models", [])
+    refused("model 1 has other variables than model 0: .*kernel", [model(), model(units=4)])
+    refused("90 samples, 96 labels", [model()], x=data()[0][:90])
+    refused("batches of 200", [model()], batch_size=200)
+    refused("1 schedules for 2 models", [model(), model()], schedules=[BetaSchedule(1e-6, 1e-4, epochs=2)])
+    unlike = [BetaSchedule(1e-6, 1e-4, epochs=2, cost=cost) for cost in ("ebops", "luts")]
+    refused("ebops and of luts", [model(), model()], schedules=unlike)
+
+
+def test_another_back_end_is_refused_by_name():
+    if keras.backend.backend() != "jax":
+        refused("tensorflow.*KERAS_BACKEND=jax", [model()])
