@@ -50,19 +50,20 @@ class BinaryTernaryQuantizer(Quantizer):
 
     Args:
         depth: "adaptive"; "binary" or "ternary" hold beta at pi/2 or pi/4: the baselines of the paper.
-        gamma: what pushes to binary, in the units of R: a normal distribution, mu twice its mean |w|, has r = 0.64. Kept
-            in the variable `price`, which may be set during training.
+        gamma: what pushes to binary, in the units of R: a normal distribution, mu twice its mean |w|, has r = 0.64.
+            Kept in the variable `price`, which may be set during training.
         strength: weight of the regulariser in the loss.
         p: 1 or 2.
-        rate: how fast an optimiser moves beta, compared with a weight. Adam at 1e-3 takes 200 steps from the start (half
-            way) to a bound at the default; decided too fast, the first weights decide.
+        rate: how fast an optimiser moves beta, compared with a weight. By default Adam at 1e-3 takes 200 steps from the
+            start (half way) to a bound; decided too fast, the first weights decide.
         binary_above: the tan(beta) beyond which there are no zeros any more.
         straight_through: False leaves weights as they are in training; only the regulariser brings them to the wells,
             and inference rounds.
         scale: mu is the power of two nearest to twice the mean of |w| at the start ("fixed"; at the mean itself a small
             MNIST net lost 3 points: weights cannot grow, and outputs stayed small); its exponent is trained as well
-            ("trained"; it was seen to dither between two); or any float, trained ("float"), to compare with the paper:
-            no hardware has it, and conversion refuses it.
+            ("trained"; it was seen to dither between two). A binary tensor takes half of it: all its weights count, and
+            the gain of the layer stays about what it was (7 points in the same net). Or mu is any float, trained
+            ("float"), to compare with the paper: no hardware has it, and conversion refuses it.
         granularity: what shares one mu: "tensor", or "channel" (each index of the last axis has its own). Beta is
             always one for the tensor.
     """
@@ -184,7 +185,11 @@ class BinaryTernaryQuantizer(Quantizer):
     def _mu(self) -> Tensor:
         if self.scale == "float":
             return ops.exp(read(self.log2_mu) * _LN2)
-        return power_of_two(ops.round(read(self.log2_mu)))
+        return power_of_two(self._exponent())
+
+    def _exponent(self) -> Tensor:
+        """Of mu as a power of two: one less in a binary tensor."""
+        return ops.round(read(self.log2_mu)) - self._binary()
 
     def _binary(self) -> Tensor:
         beta = ops.stop_gradient(self.beta)
@@ -196,7 +201,7 @@ class BinaryTernaryQuantizer(Quantizer):
 
     def _formats(self) -> tuple[Tensor, Tensor, Tensor]:
         one = ops.ones(self.group)
-        return one, one, ops.negative(ops.round(self.log2_mu))
+        return one, one, ops.negative(self._exponent())
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {
