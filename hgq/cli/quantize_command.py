@@ -49,13 +49,26 @@ def quantize(
     ] = None,
     orders: Annotated[int | None, typer.Option(min=1, help="rex: orders of the expansion  [default: 2]")] = None,
     gamma: Annotated[
-        float | None, typer.Option(min=0, max=1, help="rex: part of the rows that all orders refine  [default: 1]")
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="rex: part of the rows that all orders refine  [default: 1]; smart: what pushes layers from ternary "
+            "to binary  [default: 0.2]",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="gmpq: of the search, and as many of fine-tuning  [default: 6]")
+        int | None,
+        typer.Option(
+            min=1,
+            help="gmpq: of the search, and as many of fine-tuning  [default: 6]; smart: of training  [default: 20]",
+        ),
     ] = None,
     eta: Annotated[
         float | None, typer.Option(min=0, help="gmpq: how much attribution counts in the search  [default: 20]")
+    ] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="smart: adaptive, or binary or ternary for all layers  [default: adaptive]")
     ] = None,
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="bits of each layer, as gmpq writes them")
@@ -79,6 +92,7 @@ def quantize(
         "gamma": gamma,
         "epochs": epochs,
         "eta": eta,
+        "depth": depth,
         "policy": policy,
     }
     with exit_codes():

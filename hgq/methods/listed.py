@@ -40,5 +40,11 @@ METHODS: dict[str, Method] = {
         ("bits", "activation_bits", "data", "policy"),
         ("data",),
     ),
+    "smart": Method(
+        "hgq.methods.smart",
+        "labelled data: trains on with weights of -mu, mu and, where a layer profits from it, 0",
+        ("data", "labels", "gamma", "depth", "epochs"),
+        ("data", "labels"),
+    ),
 }
 """Name -> method, in the order of the README."""

@@ -124,7 +124,7 @@ def quantize(
     data: np.ndarray,
     labels: np.ndarray,
     *,
-    gamma: float = 0.1,
+    gamma: float = 0.2,
     depth: str = "adaptive",
     keep: Sequence[str] = (),
     quantizer: BinaryTernaryQuantizer | None = None,
@@ -158,6 +158,8 @@ def quantize(
         ValueError: an argument, or labels that do not fit.
         ConversionError: layers that are not supported, by name.
     """
+    if isinstance(data, dict):
+        raise ValueError(f"smart: data for {len(data)} inputs ({', '.join(data)}); it trains models of one input")
     data, labels = np.asarray(data), np.asarray(labels)
     if not len(data) or len(data) != len(labels):
         raise ValueError(f"smart: {len(data)} samples and {len(labels)} labels; give as many of both, at least one")

@@ -72,7 +72,7 @@ class BinaryTernaryQuantizer(Quantizer):
         self,
         *,
         depth: str = "adaptive",
-        gamma: float = 0.1,
+        gamma: float = 0.2,
         strength: float = 0.1,
         p: int = 1,
         rate: float = 2.0,

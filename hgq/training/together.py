@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -130,13 +131,13 @@ def _checked(
         raise ValueError("fit_together: no models were given")
     for n, model in enumerate(models):
         for kind in ("trainable_variables", "non_trainable_variables"):
-            one, other = ([(v.name, tuple(v.shape)) for v in getattr(m, kind)] for m in (models[0], model))
-            if one != other:
-                unlike = sorted(set(one) ^ set(other)) or ["their order"]
-                raise ValueError(
-                    f"fit_together: model {n} has other variables than model 0: {unlike[0]}. "
-                    "Fix: give models that the same function made."
-                )
+            own, wanted = ([f"{v.name} {tuple(v.shape)}" for v in getattr(m, kind)] for m in (model, models[0]))
+            for one, other in itertools.zip_longest(own, wanted, fillvalue="none"):
+                if one != other:
+                    raise ValueError(
+                        f"fit_together: model {n} has the variable {one} where model 0 has {other}. "
+                        "Fix: give models that the same function made."
+                    )
     if len(x) != len(y) or not 1 <= batch_size <= len(x) or epochs < 1:
         raise ValueError(
             f"fit_together: {len(x)} samples, {len(y)} labels, batches of {batch_size}, {epochs} epochs; there must be "

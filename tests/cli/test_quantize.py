@@ -48,6 +48,18 @@ def test_a_model_is_quantised_saved_whole_and_summed_up(folder: Path) -> None:
     assert hgq.load("policy.keras").get_layer("last").input_quantizer.types((3,)).width.max() == 5
 
 
+SMART = ("--method", "smart", "--data", "x.npy", "--labels", "y.npy", "--drop-softmax")
+
+
+def test_smart_trains_on_labelled_data(folder: Path) -> None:
+    np.save("y.npy", np.array([0, 1, 0, 1]))
+    done = quantize(*SMART, "--depth", "binary", "--epochs", "1")
+    assert done.exit_code == 0, done.output
+    assert "first: binary, 0% zeros, 12 bits" in done.stdout and "memory: 18 bits for 18 weights" in done.stdout
+    kernel, _ = hgq.load("out.keras").get_layer("first").constants()["kernel"]
+    assert len(set(np.abs(kernel).ravel().tolist())) == 1
+
+
 REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
     "no range": (("--method", "rex", "--bits", "3"), {}, ["needs --input-range", "0:1"]),
     "data": ((*REX, "--bits", "3", "--data", "x.npy"), {}, ["--data is of no use to --method rex"]),
@@ -56,6 +68,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
     "a budget too small": ((*REX, "--budget-ebops", "3"), {}, ["budget of 3 EBOPs is below"]),
     "range": (("--method", "rex", "--bits", "3", "--input-range", "1:0"), {}, ["--input-range 1:0"]),
     "range words": (("--method", "rex", "--bits", "3", "--input-range", "all"), {}, ["--input-range all", "LO:HI"]),
+    "no labels": (("--method", "smart", "--data", "x.npy"), {}, ["needs --labels", "--labels y.npy"]),
+    "no such labels": ((*SMART[:-2], "policy.npy"), {}, ["--labels policy.npy", "no such file"]),
     "softmax": (("--method", "rex", "--bits", "3", "--input-range", "0:1"), {}, ["'last'", "--drop-softmax"]),
     "no model": ((*REX, "--bits", "3"), {"model": "nowhere.keras"}, ["nowhere.keras", "no such file"]),
     "no Keras file": ((*REX, "--bits", "3"), {"model": "x.npy"}, ["x.npy"]),
