@@ -68,7 +68,7 @@ def test_together_is_in_turn():
 
 def refused(message, models, **arguments):
     x, y = data()
-    options = dict(optimizer=keras.optimizers.Adam(), loss=LOSS, epochs=2) | arguments
+    options = dict(optimizer=keras.optimizers.Adam(), loss=LOSS, epochs=2, batch_size=32) | arguments
     with pytest.raises(ValueError, match=message):
         fit_together(models, options.pop("x", x), y, **options)
 
