@@ -58,8 +58,11 @@ def fit_together(
     from jax import numpy as jnp
 
     optimizer.build(first.trainable_variables)
-    state = (_stacked([m.trainable_variables for m in models]), _stacked([m.non_trainable_variables for m in models]))
-    state += (_stacked([optimizer.variables] * len(models)),)
+    state: tuple[Any, Any, Any] = (
+        _stacked([model.trainable_variables for model in models]),
+        _stacked([model.non_trainable_variables for model in models]),
+        _stacked([optimizer.variables] * len(models)),
+    )
     x, y = jnp.asarray(x), jnp.asarray(y)
 
     def price(trained: Arrays, rest: Arrays, picked: Any) -> Any:
