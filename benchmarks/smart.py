@@ -29,7 +29,7 @@ from hgq.training import calibrate, fit_together
 
 FOLDER = Path(__file__).parents[1] / "runs" / "benchmarks" / "smart"
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-GAMMAS = (0.05, 0.15, 0.2, 0.25, 0.3, 0.5)
+GAMMAS = (0.1, 0.3, 0.35, 0.4, 0.45, 0.5)
 BATCH, EPOCHS, FLOAT_EPOCHS = 512, 8, 6
 
 
