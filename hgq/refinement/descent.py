@@ -13,11 +13,11 @@ from hgq.refinement.native import Evaluator
 from hgq.refinement.network import Network
 
 GRADIENT_SAMPLES = 4096
-CHUNK = 512
+CHUNK = 256
 """Samples after which a move is given up if it looks bad ..."""
 STOP = 2.5
-"""... by this many standard errors."""
-CLEAR = 3.0
+"""... by this many standard errors; one of which more is asked is given up sooner."""
+CLEAR, CLEAR_STOP = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,9 @@ class Search:
         """Keeps a move if it lowers ``loss + lam * cost`` on both parts."""
         evaluator, p = self.evaluator, self.parts
         luts = evaluator.apply(move.params, move.values, move.groups, move.types)
-        limit, caution = -lam * luts, self.caution * (1.0 if luts < 0 else CLEAR)
-        mean, error, done = evaluator.evaluate(0, p.refine, limit, CHUNK, STOP)
+        saves = luts < 0
+        limit, caution = -lam * luts, self.caution * (1.0 if saves else CLEAR)
+        mean, error, done = evaluator.evaluate(0, p.refine, limit, CHUNK, STOP if saves else CLEAR_STOP)
         good = done == p.refine and mean + caution * error < limit
         if good and self.accept:
             mean, _, done = evaluator.evaluate(p.refine, p.refine + p.held_out, limit, CHUNK, STOP)
@@ -146,13 +147,13 @@ class Search:
         self.types[groups] = types
 
     def _bits(self) -> np.ndarray:
-        """For each parameter, LUTs of one digit: operand widths and margin, over all its products."""
+        """For each parameter, LUTs of one digit: operand widths, over all its products."""
         width = self._width.copy()
         grouped = self._group_of >= 0
         width[grouped] = (self.types["signed"] + self.types["bits"])[self._group_of[grouped]]
         params, source = self._owned
         used = width[source]
-        return np.bincount(params, np.where(used > 0, used + 1, 0), minlength=len(self.values))
+        return np.bincount(params, used, minlength=len(self.values))
 
 
 def kinds_of(counts: Counter[str]) -> dict[str, int]:
@@ -205,8 +206,10 @@ def descend(
                     best, price = now, lam
                     if now.cost <= wanted:
                         break
-                elif now.unseen <= most and now.cost <= best.cost:
-                    best, price, failures = now, lam, 0
+                elif now.unseen <= most:
+                    failures = 0
+                    if now.cost < best.cost or (now.cost == best.cost and now.unseen < best.unseen):
+                        best, price = now, lam
                 elif failures == FAILURES:
                     break
                 else:

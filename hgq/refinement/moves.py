@@ -12,7 +12,7 @@ from hgq.quantizers.base import LARGEST_BITS
 from hgq.refinement.native import TYPE
 from hgq.refinement.network import Network
 from hgq.refinement.owners import Constant
-from hgq.resource.luts import PRICES, signed_digits
+from hgq.resource.luts import signed_digits
 
 KINDS = ("remove weight", "power of two", "weight by an lsb", "fewer digits", "add weight", "bias",
          "activation fraction", "activation range", "remove neuron")  # fmt: skip
@@ -84,11 +84,7 @@ class Moves:
         index, new, kind = index[fits], new[fits], kind[fits]
         step = new - value[index]
         digits = _digits(new, self.finest[index]) - _digits(value[index], self.finest[index])
-        luts = np.where(
-            self.is_bias[index],
-            PRICES["bias"] * ((new != 0).astype(float) - (value[index] != 0)),
-            digits * bits[index],
-        )
+        luts = np.where(self.is_bias[index], 0.0, digits * bits[index])
         first, second = slope[index] * step, 0.5 * curvature[index] * step * step
         # Curvature exaggerates: steps through quantizers are not as bad as their square.
         hopeless = lam * luts + first + 0.25 * second >= 0

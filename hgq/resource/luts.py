@@ -1,21 +1,22 @@
-"""LUTs of a network from exact integers, column by column: what `hgq.refinement` minimises.
+"""LUTs of a network from exact integers, sum by sum: what `hgq.refinement` minimises.
 
-LUTs of a sum of terms c_i * x_i, whose operands have w_i bits:
+LUTs of a sum of terms c_i * x_i, whose operands have w_i bits, with d_i digits of c_i in canonical signed-digit form::
 
-    digit * (sum_i digits(c_i) * (w_i + margin) - max_i (w_i + margin)) + bias * [b != 0]
+    N = sum d_i      S = sum d_i * w_i      S * (1 - 1/N) + constant, if N > 0
 
-with the digits of the canonical signed-digit form: each is an adder of about the operand's width, the first one a wire.
-Of a quantizer of w bits: ``rectifier * w`` where a ReLU stands before it, ``saturation * w`` where it saturates.
+since N terms take N - 1 adders, each about as wide as what it adds. `constant`: a bias or half an LSB for rounding. Of
+a quantizer of w bits: ``rectifier * w`` where a ReLU stands before it, ``saturation * w`` where it saturates. What
+nothing reads costs nothing.
 
-`hgq/refinement/core/change.hpp` computes the same, element by element.
+`hgq/layers/luts.py` trains by the same, `hgq/refinement/core/change.hpp` computes it element by element.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-PRICES = {"digit": 1.0, "margin": 1.0, "bias": 4.0, "rectifier": 1.0, "saturation": 1.5}
-"""LUTs a bit (`bias`: each), fitted to the netlist's estimate; see benchmarks/RESULTS.md."""
+PRICES = {"constant": 4.5, "rectifier": 1.0, "saturation": 1.0}
+"""LUTs (`constant`: of each sum; the others: of each bit), fitted to our compiler at effort 1."""
 
 
 def signed_digits(m: np.ndarray) -> np.ndarray:
@@ -28,15 +29,14 @@ def signed_digits(m: np.ndarray) -> np.ndarray:
     return np.bitwise_count(m ^ (m * np.uint64(3))).astype(np.int64)
 
 
-def sum_luts(coefficients: np.ndarray, widths: np.ndarray, biased: bool) -> float:
+def sum_luts(coefficients: np.ndarray, widths: np.ndarray) -> float:
     """LUTs of one sum, by the formula of this module.
 
     Args:
         coefficients: integers; their LSB does not matter.
         widths: bits of each operand; 0 for one that is always 0.
-        biased: whether a constant other than 0 is added.
     """
-    terms = (np.asarray(widths) + PRICES["margin"]) * (np.asarray(widths) > 0) * PRICES["digit"]
-    used = signed_digits(coefficients) * terms
-    most = float((terms * (used > 0)).max(initial=0))
-    return float(used.sum()) - most + (PRICES["bias"] if biased and most > 0 else 0.0)
+    widths = np.asarray(widths, np.float64)
+    digits = np.where(widths > 0, signed_digits(coefficients), 0)
+    terms = int(digits.sum())
+    return float((digits * widths).sum()) * (1 - 1 / terms) + PRICES["constant"] if terms else 0.0

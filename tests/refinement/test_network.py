@@ -83,9 +83,7 @@ def test_the_cost_of_a_sum_is_that_of_the_formula() -> None:
     for element in np.flatnonzero(a["kind"] == 1):
         at = a["destination"] == element
         coefficients = a["value"][a["param"][at]] * a["unit"][at]
-        wanted = sum_luts(
-            coefficients.astype(np.int64), widths[a["source"][at]], a["value"][a["bias_param"][element]] != 0
-        )
+        wanted = sum_luts(coefficients.astype(np.int64), widths[a["source"][at]])
         assert costs[element] == wanted
         checked += wanted > 0
     assert checked

@@ -13,7 +13,7 @@ namespace refine {
 
 // What LUTs cost, per bit: see hgq/resource/luts.py, which states the same formula in NumPy.
 struct Prices {
-    double digit, margin, bias, rectifier, saturation;
+    double constant, rectifier, saturation;
 };
 
 struct Change : Network {
@@ -22,6 +22,9 @@ struct Change : Network {
     Prices prices{};
     std::vector<double> cost;    // of each element
     std::vector<uint8_t> is_output;
+    // What nothing reads costs nothing: for each element, how many living ones read it, and whether it lives.
+    std::vector<int32_t> reads;
+    std::vector<uint8_t> living;
     double total_cost = 0;
 
     // --- the change that is applied and not yet kept ---
@@ -33,6 +36,7 @@ struct Change : Network {
     std::vector<OldRule> rules;
     std::vector<std::pair<int, double>> values, costs;
     std::vector<std::pair<int, Type>> types;
+    std::vector<int> toggled;
     double cost_before = 0;
 
     // --- scratch of one sample ---
@@ -61,6 +65,10 @@ struct Change : Network {
             const int64_t* x = row(s);
             losses[s] = sample_loss(s, [x](int e) { return x[e]; });
         }
+        reads.assign(n, 0);
+        living.assign(n, 0);
+        for (int e = n - 1; e >= 0; e--) refresh(e);
+        toggled.clear();
         cost.assign(n, 0);
         total_cost = 0;
         for (int e = 0; e < n; e++) total_cost += cost[e] = element_cost(e);
@@ -74,24 +82,50 @@ struct Change : Network {
     }
 
     double element_cost(int e) const {
+        if (!living[e]) return 0;
         if (kind[e] == LINEAR) return sum_cost(e);
-        if (kind[e] != QUANTIZE || !rule[e].live) return 0;
+        if (kind[e] != QUANTIZE) return 0;
         return width[e] * (rule[e].rectified * prices.rectifier + (rule[e].overflow != WRAP) * prices.saturation);
     }
 
     double sum_cost(int e) const {
-        double total = 0, most = 0;
+        double bits = 0, terms = 0;
         for (int k = sum_start[e]; k < sum_start[e + 1]; k++) {
             const int entry = sum_entry[k];
-            const int64_t c = coefficient_of(entry);
             const double w = width[source[entry]];
-            if (c == 0 || w == 0) continue;
-            const double bits = w + prices.margin;
-            total += bits * digits(c) * prices.digit;
-            most = std::max(most, bits * prices.digit);
+            if (w == 0) continue;
+            const int d = digits(coefficient_of(entry));
+            bits += w * d;
+            terms += d;
         }
-        if (bias[e] != 0 && most > 0) total += prices.bias;
-        return total - most;
+        return terms > 0 ? bits * (1 - 1 / terms) + prices.constant : 0;
+    }
+
+    // Finds out again whether an element lives, and lets its sources know.
+    void refresh(int e) {
+        const bool now_lives = (is_output[e] || reads[e] > 0) && (kind[e] != QUANTIZE || rule[e].live);
+        if (now_lives == (living[e] != 0)) return;
+        living[e] = now_lives;
+        toggled.push_back(e);
+        const int step = now_lives ? 1 : -1;
+        for (int k = from[e]; k < from[e + 1]; k++) {
+            reads[from_source[k]] += step;
+            refresh(from_source[k]);
+        }
+        for (int k = sum_start[e]; k < sum_start[e + 1]; k++) {
+            if (coefficient_of(sum_entry[k]) == 0) continue;
+            reads[source[sum_entry[k]]] += step;
+            refresh(source[sum_entry[k]]);
+        }
+    }
+
+    // As set_coefficient, and who reads what follows.
+    void replace(int entry, int64_t c) {
+        const int step = (c != 0) - (coefficient_of(entry) != 0);
+        set_coefficient(entry, c);
+        if (step == 0 || !living[dst_of(entry)]) return;
+        reads[source[entry]] += step;
+        refresh(source[entry]);
     }
 
     // Sets parameters to values and groups of elements to types. One change at a time; then `keep` or `revert`.
@@ -105,7 +139,7 @@ struct Change : Network {
                 const int entry = param_entry[k];
                 const int64_t c = static_cast<int64_t>(to[i] * unit[entry]);
                 entries.push_back({entry, coefficient_of(entry), c});
-                set_coefficient(entry, c);
+                replace(entry, c);
             }
             for (int k = bias_start[p]; k < bias_start[p + 1]; k++) {
                 const int e = bias_element[k];
@@ -121,10 +155,11 @@ struct Change : Network {
                 const int e = group_element[k];
                 rules.push_back({e, rule[e], width[e]});
                 set_rule(e, type_to[i]);
+                refresh(e);
             }
         }
         for (const OldEntry& o : entries) price(dst_of(o.entry));
-        for (const OldBias& o : biases) price(o.element);
+        for (int e : toggled) price(e);
         for (const OldRule& o : rules) {
             price(o.element);
             for (int k = start[o.element]; k < start[o.element] + this->count[o.element]; k++) price(dst[k]);
@@ -143,11 +178,12 @@ struct Change : Network {
 
     void revert() {
         for (size_t i = costs.size(); i-- > 0;) cost[costs[i].first] = costs[i].second;
-        for (size_t i = entries.size(); i-- > 0;) set_coefficient(entries[i].entry, entries[i].before);
+        for (size_t i = entries.size(); i-- > 0;) replace(entries[i].entry, entries[i].before);
         for (size_t i = biases.size(); i-- > 0;) bias[biases[i].element] = biases[i].before;
         for (size_t i = rules.size(); i-- > 0;) {
             rule[rules[i].element] = rules[i].rule;
             width[rules[i].element] = rules[i].width;
+            refresh(rules[i].element);
         }
         for (size_t i = values.size(); i-- > 0;) value[values[i].first] = values[i].second;
         for (size_t i = types.size(); i-- > 0;) type[types[i].first] = types[i].second;
@@ -156,7 +192,7 @@ struct Change : Network {
     }
 
     void forget() {
-        entries.clear(), biases.clear(), rules.clear(), values.clear(), costs.clear(), types.clear();
+        entries.clear(), biases.clear(), rules.clear(), values.clear(), costs.clear(), types.clear(), toggled.clear();
     }
 
     void keep() {
