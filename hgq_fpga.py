@@ -56,6 +56,11 @@ def quantize() -> None:
     _run("quantize_command")
 
 
+def refine() -> None:
+    """The command hgq-refine."""
+    _run("refine_command")
+
+
 def _run(command: str) -> None:
     message = rival()
     if message is None:

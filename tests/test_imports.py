@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "writing": REPORT | {"folder", "plan", "project"},
     "conversion": REPORT
     | {"data", "memory", "options", "staging", "writing", "folder", "project", "frontend", "importers", "training"},
-    "cli": REPORT | {"convert", "Project", "methods"},
+    "cli": REPORT | {"convert", "Project", "methods", "load", "training"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")
 KERAS = {"keras", "tensorflow", "jax", "torch"}

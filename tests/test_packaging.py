@@ -94,7 +94,7 @@ def test_an_installed_wheel_works_in_an_empty_directory(wheel: Path, tmp_path: P
     where = run([commands / "python", "-c", "import hgq, hgq.emit; print(hgq.__file__)"], empty)
     assert where.returncode == 0, where.stderr
     assert Path(where.stdout.strip()).is_relative_to(tmp_path)
-    for command in ("hgq-convert", "hgq-simulate", "hgq-report", "hgq-quantize"):
+    for command in ("hgq-convert", "hgq-simulate", "hgq-report", "hgq-refine", "hgq-quantize"):
         done = run([commands / command, "--help"], empty)
         assert done.returncode == 0, done.stderr
         assert "Usage" in done.stdout

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 
-def load_arrays(text: str, option: str) -> np.ndarray | dict[str, np.ndarray]:
-    """What a model takes: one array, or the arrays of a .npz file by name, one for each input.
+def load_arrays(text: str, option: str, axes: int = 2) -> np.ndarray | dict[str, np.ndarray]:
+    """What a model takes or gives: one array, or the arrays of a .npz file by name, one for each input or output.
 
     Raises:
         ValueError: as `load_array`.
@@ -19,8 +19,8 @@ def load_arrays(text: str, option: str) -> np.ndarray | dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as file:
             names = [name.removesuffix(".npy") for name in file.namelist()]
         if len(names) > 1:
-            return {name: load_array(f"{text}:{name}", option) for name in names}
-    return load_array(text, option)
+            return {name: load_array(f"{text}:{name}", option, axes) for name in names}
+    return load_array(text, option, axes)
 
 
 def load_array(text: str, option: str, axes: int = 2) -> np.ndarray:

@@ -12,13 +12,12 @@ import numpy as np
 from keras import ops
 
 from hgq.quantizers.exact import Tensor, signed_digits, straight_through
+from hgq.resource.luts import CONSTANT
 
 COMPARED = 1.5
 """LUTs for each bit of the larger of two numbers: half of one compares, one selects."""
 LAST_DIGIT = 0.3
 """Part of its price that the only digit of a column is pressed by: it is a wire, but the first of many."""
-CONSTANT = 4.5
-"""LUTs of what is added to an output besides products: a bias, and half an LSB for rounding."""
 BIAS_PRESSURE = 3.0
 """LUTs by which each bit of a bias is pressed: it widens all that follows."""
 

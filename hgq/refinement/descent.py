@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -172,6 +173,15 @@ class Goal:
     target_luts: float | None = None
     max_loss: float | None = None
 
+    def better(self, one: State, other: State) -> bool:
+        """Whether a state is the better result."""
+        if self.lam is not None:
+            return one.unseen + self.lam * one.cost < other.unseen + self.lam * other.cost
+        if self.target_luts is not None:
+            reached = one.cost <= self.target_luts, other.cost <= self.target_luts
+            return one.unseen < other.unseen if all(reached) else reached > reached[::-1]
+        return one.cost < other.cost or (one.cost == other.cost and one.unseen < other.unseen)
+
 
 SWEEPS = 4
 """At one price at most."""
@@ -179,7 +189,7 @@ STEP = 1.6
 """Factor from one price to the next."""
 RUNGS = 40
 FAILURES = 2
-"""Prices in a row that may fail before the search ends."""
+"""How often a price may be too high before the search ends, each time going on in smaller steps."""
 
 
 def descend(
@@ -191,12 +201,13 @@ def descend(
     """
     first = search.state()
     trail, best, price = [first], first, 0.0
-    wanted, most = goal.target_luts, first.unseen if goal.max_loss is None else goal.max_loss
+    wanted, most = goal.target_luts, math.inf if goal.max_loss is None else goal.max_loss
     try:
         if goal.lam is not None:
             best, price = _at(search, goal.lam, first, trail, say, sweeps), goal.lam
         else:
             lam, failures = 0.02 * max(first.unseen, 1e-3) / max(first.cost, 1.0), 0
+            step = STEP
             for _ in range(RUNGS):
                 search.sweep(lam, lambda cost: wanted is not None and cost <= wanted)
                 now = search.state()
@@ -207,15 +218,15 @@ def descend(
                     if now.cost <= wanted:
                         break
                 elif now.unseen <= most:
-                    failures = 0
-                    if now.cost < best.cost or (now.cost == best.cost and now.unseen < best.unseen):
+                    if goal.better(now, best):
                         best, price = now, lam
                 elif failures == FAILURES:
                     break
-                else:
+                else:  # too dear: back, and on in smaller steps
                     failures += 1
                     search.restore(best)
-                lam *= STEP
+                    lam, step = price or lam / step, step**0.5
+                lam *= step
     except KeyboardInterrupt:
         search.interrupted = True
         say("interrupted: the best state so far is kept")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,9 @@ from hgq.refinement.native import Evaluator
 from hgq.refinement.network import Network, build_network, rows_of, size_of
 from hgq.refinement.owners import Owners, find_owners
 from hgq.refinement.targets import Target, make_targets
+from hgq.refinement.tuning import tuned
 from hgq.refinement.writing import write_back
-from hgq.resource import priced_layers
+from hgq.resource import model_luts, priced_layers
 from hgq.training.copy import copy_model
 
 MEMORY = 1_500_000_000
@@ -34,16 +36,17 @@ class Refined:
     """What `refine` found.
 
     model: a new Keras model, not compiled, that computes exactly what was evaluated.
-    cost: LUTs by the formula of `hgq.resource.luts`, before and after.
+    luts: `hgq.resource.model_luts` before and after. cost: those that moves can change, as `trail` has them.
     losses: mean loss before and after of the samples that chose moves, of those that accepted them, and of those that
         did neither. keras_losses: the last ones by Keras' own predictions and loss.
     tried, kept: moves by kind. trail: (LUTs, unseen loss) after each sweep. left: layers without a move, and why.
     """
 
     model: keras.Model
+    luts: tuple[int, int]
     cost: tuple[float, float]
     losses: tuple[tuple[float, float, float], tuple[float, float, float]]
-    keras_losses: tuple[float, float]
+    keras_losses: tuple[float, ...]
     tried: Mapping[str, int]
     kept: Mapping[str, int]
     trail: list[tuple[float, float]]
@@ -54,10 +57,10 @@ class Refined:
     interrupted: bool
 
     def __str__(self) -> str:
-        (before, after), ((_, _, old), (_, _, new)) = self.cost, self.losses
+        (before, after), ((_, _, old), (_, _, new)) = self.luts, self.losses
         moves = ", ".join(f"{self.kept.get(kind, 0)} of {n} {kind}" for kind, n in self.tried.items())
         lines = [
-            f"{before:.0f} -> {after:.0f} LUTs (estimate, {100 * (after / max(before, 1) - 1):+.1f} %), unseen loss "
+            f"{before:,} -> {after:,} LUTs (estimate, {100 * (after / max(before, 1) - 1):+.1f} %), unseen loss "
             f"{old:.5f} -> {new:.5f}, by Keras {self.keras_losses[0]:.5f} -> {self.keras_losses[1]:.5f}",
             f"moves kept: {moves or 'none'}; lam {self.lam:.3g}; {self.seconds:.1f} s",
             f"samples: {self.samples.refine:,} chose moves, {self.samples.held_out:,} accepted them, "
@@ -82,6 +85,9 @@ def refine(
     caution: float = 1.0,
     add: bool = True,
     sweeps: int = 4,
+    rounds: int = 1,
+    epochs: int = 5,
+    learning_rate: float = 5e-4,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
     verbose: bool = False,
@@ -101,7 +107,7 @@ def refine(
             "mae". None: the model's own outputs, so that it stays what it is with fewer LUTs.
         lam: the loss that a LUT may cost. One of `lam`, `target_luts` and `max_loss`; by default the fewest LUTs whose
             unseen loss is not above that of `model`.
-        target_luts: LUTs (by the formula) to come down to, at the least loss.
+        target_luts: LUTs (`hgq.resource.model_luts`, about) to come down to, at the least loss.
         max_loss: unseen loss to stay below, with the fewest LUTs.
         loss: "crossentropy" (of logits, or of probabilities where the outputs lie in 0..1), "binary_crossentropy",
             "mse" or "mae", for each output where there are several; None takes the one of `compile`, or by the labels.
@@ -111,6 +117,8 @@ def refine(
         caution: standard errors by which a move must pay.
         add: whether weights that are 0 may come back.
         sweeps: how often all moves are tried at one `lam`.
+        rounds: refinements; between two of them the weights are trained for `epochs` at frozen widths, by Adam from
+            `learning_rate`, on the samples that choose moves.
         progress: called with a line of text now and then. verbose: prints one after each sweep.
 
     Raises:
@@ -121,6 +129,8 @@ def refine(
     goal = _goal(lam, target_luts, max_loss)
     if not 0 < held_out < 1:
         raise ValueError(f"refine: held_out={held_out}; it is a part of the samples, between 0 and 1")
+    if rounds < 1 or epochs < 1:
+        raise ValueError(f"refine: rounds={rounds}, epochs={epochs}; both are 1 or more")
     twin = copy_model(model)
     owners = find_owners(twin)
     if not owners.constants and not owners.rounders:
@@ -128,34 +138,72 @@ def refine(
     arrays = _inputs(model, x)
     chosen, parts = _split(len(next(iter(arrays.values()))), samples, held_out, seed, owners)
     arrays = {name: a[chosen] for name, a in arrays.items()}
-    network = build_network(owners, arrays)
-    golden, outputs = _golden(owners, arrays)
-    targets = make_targets(model, owners.graph, y, loss, outputs, chosen)
-    search = Search(
-        network, _evaluator(network, targets), parts, add=add, accept=accept, caution=caution, seed=seed,
-        progress=progress,
-    )  # fmt: skip
-    _check_same(search, golden, "as it was read")
-    first = search.state()
-    say = print if verbose else (lambda line: progress(line) if progress else None)
-    best, trail, price = descend(search, goal, say, sweeps)
-    write_back(owners, best.values, best.types)
+    targets = make_targets(model, owners.graph, y, loss, _golden(owners, arrays)[1], chosen)
+    say = print if verbose else (progress or (lambda line: None))
+    options = {"add": add, "accept": accept, "caution": caution, "seed": seed, "progress": progress}
+    luts = model_luts(twin), 0
+    tried: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    trail: list[State] = []
+    first: State | None = None
+    best: State | None = None
+    for turn in range(rounds):
+        if turn:
+            say(f"round {turn + 1}: trains the weights")
+            later = tuned(twin, arrays, targets, parts.refine, epochs, learning_rate, seed + turn)
+            owners = find_owners(later)
+        search = _search(owners, arrays, targets, parts, options)
+        now = search.state()
+        if first is None:
+            first = now
+            extra = luts[0] - first.cost  # of what has a price but no move: tables, poolings
+            if goal == Goal():
+                goal = Goal(max_loss=first.unseen)
+            elif goal.target_luts is not None:
+                goal = Goal(target_luts=goal.target_luts - extra)
+        elif best is not None and now.unseen > best.unseen:
+            say(f"round {turn + 1}: training lowered no unseen loss ({best.unseen:.5f} -> {now.unseen:.5f})")
+            break
+        found, passed, price = descend(search, goal, say, sweeps)
+        tried, kept, trail = tried + search.tried, kept + search.kept, trail + passed
+        if best is None or goal.better(found, best):
+            if turn:
+                twin = later
+            best, best_price = found, price
+            write_back(owners, best.values, best.types)
+            _check_written(twin, search, arrays)
+        if search.interrupted:
+            break
+    assert first is not None and best is not None  # there is a first round
     seen = slice(parts.refine + parts.held_out, None)
-    losses = _keras_losses(model, twin, search, arrays, targets, seen, best)
     return Refined(
         model=twin,
+        luts=(luts[0], model_luts(twin)),
         cost=(first.cost, best.cost),
         losses=(first.losses, best.losses),
-        keras_losses=losses,
-        tried=kinds_of(search.tried),
-        kept=kinds_of(search.kept),
+        keras_losses=tuple(_keras_loss(one, owners, arrays, targets, seen) for one in (model, twin)),
+        tried=kinds_of(tried),
+        kept=kinds_of(kept),
         trail=[(state.cost, state.unseen) for state in trail],
         left=_left(model, owners),
-        lam=price,
+        lam=best_price,
         samples=parts,
         seconds=time.perf_counter() - started,
         interrupted=search.interrupted,
     )
+
+
+def _search(
+    owners: Owners, arrays: dict[str, np.ndarray], targets: list[Target], parts: Parts, options: dict[str, Any]
+) -> Search:
+    """A search at its start; its evaluator gives what the golden model gives."""
+    network = build_network(owners, arrays)
+    search = Search(network, _evaluator(network, targets), parts, **options)
+    values = search.evaluator.values()
+    for name, wanted in _golden(owners, arrays)[0].items():
+        if not np.array_equal(network.integers(values, name), wanted):
+            raise IRError(f"refinement computes another '{name}' than the golden model")
+    return search
 
 
 def _goal(lam: float | None, target_luts: float | None, max_loss: float | None) -> Goal:
@@ -224,37 +272,24 @@ def _evaluator(network: Network, targets: list[Target]) -> Evaluator:
     return Evaluator(network.arrays, outputs)
 
 
-def _check_same(search: Search, golden: dict[str, np.ndarray], when: str) -> None:
-    values = search.evaluator.values()
-    for name, wanted in golden.items():
-        if not np.array_equal(search.network.integers(values, name), wanted):
-            raise IRError(f"refinement computes another '{name}' than the golden model, {when}")
-
-
-def _keras_losses(
-    model: keras.Model,
-    twin: keras.Model,
-    search: Search,
-    arrays: dict[str, np.ndarray],
-    targets: list[Target],
-    seen: slice,
-    best: State,
-) -> tuple[float, float]:
-    """Losses of Keras' own predictions before and after; checks that the new model is what was evaluated, exactly."""
-    owners = find_owners(twin)
-    _, outputs = _golden(owners, arrays)
-    values = search.evaluator.values()
-    for name, wanted, was in zip(owners.graph.outputs, outputs, search.network.owners.graph.outputs, strict=True):
+def _check_written(twin: keras.Model, search: Search, arrays: dict[str, np.ndarray]) -> None:
+    """That the model, read again, is what was evaluated, exactly."""
+    owners, values = find_owners(twin), search.evaluator.values()
+    names = zip(owners.graph.outputs, search.network.owners.graph.outputs, _golden(owners, arrays)[1], strict=True)
+    for name, was, wanted in names:
         view = search.network.views[was]
         if not np.array_equal(decode(values[:, view.element], view.frac), wanted):
             raise IRError(f"the refined model computes another '{name}' than refinement did")
+
+
+def _keras_loss(
+    model: keras.Model, owners: Owners, arrays: dict[str, np.ndarray], targets: list[Target], seen: slice
+) -> float:
+    """The loss of Keras' own predictions for some samples."""
     x = [arrays[name][seen] for name in owners.graph.inputs]
-    found = []
-    for one in (model, twin):
-        made = one.predict(x if len(x) > 1 else x[0], verbose=0, batch_size=1024)
-        predicted = [np.asarray(p) for p in keras.tree.flatten(made)]
-        found.append(sum(Target(t.loss, t.values[seen]).keras_loss(p) for t, p in zip(targets, predicted, strict=True)))
-    return found[0], found[1]
+    made = model.predict(x if len(x) > 1 else x[0], verbose=0, batch_size=1024)
+    predicted = [np.asarray(p) for p in keras.tree.flatten(made)]
+    return sum(Target(t.loss, t.values[seen]).keras_loss(p) for t, p in zip(targets, predicted, strict=True))
 
 
 def _left(model: keras.Model, owners: Owners) -> dict[str, str]:

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 
-PRICES = {"constant": 4.5, "rectifier": 1.0, "saturation": 1.0}
-"""LUTs (`constant`: of each sum; the others: of each bit), fitted to our compiler at effort 1."""
+CONSTANT = 4.5
+"""LUTs of what is added to an output besides products: a bias, and half an LSB for rounding."""
+PRICES = {"constant": CONSTANT, "rectifier": 1.0, "saturation": 1.0}
+"""LUTs, of each bit but for `constant`; fitted to our compiler at effort 1 (benchmarks/RESULTS.md)."""
 
 
 def signed_digits(m: np.ndarray) -> np.ndarray:

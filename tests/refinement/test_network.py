@@ -62,12 +62,15 @@ def test_a_change_computes_what_the_model_computes_once_it_is_written_back(name:
     assert (evaluator.cost, evaluator.losses().tolist()) == (before[0], before[1].tolist())
     evaluator.apply(*change)
     evaluator.keep()
-    assert evaluator.cost == before[0] + rise
-    assert evaluator.losses().mean() - before[1].mean() == pytest.approx(mean, rel=1e-9, abs=1e-12)  # sums of floats
+    assert evaluator.cost == pytest.approx(before[0] + rise, rel=1e-9, abs=1e-9)  # sums of floats
+    assert evaluator.losses().mean() - before[1].mean() == pytest.approx(mean, rel=1e-9, abs=1e-12)
     values, types = network.arrays["value"].copy(), network.arrays["type"].copy()
     values[change[0]], types[change[2]] = change[1], change[3]
     write_back(owners, values, types)
-    after = _golden(find_owners(model), x)[1]
+    again = find_owners(model)
+    if name in ("dense", "saturating", "einsum"):  # elsewhere widths of merged tensors are those of the start
+        assert evaluator_of(build_network(again, x), 400).cost == pytest.approx(evaluator.cost, rel=1e-9, abs=1e-9)
+    after = _golden(again, x)[1]
     assert any(not np.array_equal(a, b) for a, b in zip(after, _golden(owners, x)[1], strict=True))
     for found, wanted in zip(real(network, evaluator.values()), after, strict=True):
         assert np.array_equal(found, wanted)

@@ -84,7 +84,7 @@ struct Change : Network {
     double element_cost(int e) const {
         if (!living[e]) return 0;
         if (kind[e] == LINEAR) return sum_cost(e);
-        if (kind[e] != QUANTIZE) return 0;
+        if (kind[e] != QUANTIZE || kind[from_source[from[e]]] == INPUT) return 0;  // the host rounds what enters
         return width[e] * (rule[e].rectified * prices.rectifier + (rule[e].overflow != WRAP) * prices.saturation);
     }
 
