@@ -99,6 +99,10 @@ class Quantizer(keras.layers.Layer):
         Its gradient is scaled by ``1/sqrt(elements of the group)``.
         """
 
+    def constant(self) -> Tensor | None:
+        """The float value of the constant that is quantised; None where data are."""
+        return None if self._value is None else self._value()
+
     def digits(self) -> Tensor:
         """Signed digits of each element of the constant that is quantised; differentiable, straight through.
 

@@ -14,18 +14,21 @@ from typing import Any
 
 import keras
 
+from hgq.resource import COSTS, priced_layers
 from hgq.training.calibrate import calibrate
+from hgq.training.freeze import averaged
 from hgq.training.progress import add_cost
 
-_CHECKPOINT = re.compile(r"epoch\d{5}-ebops\d+-[0-9a-f.e+-]+\.keras")
+_CHECKPOINT = re.compile(r"epoch\d{5}-(ebops|luts)\d+-[0-9a-f.e+-]+\.keras")
 _LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "mape", "msle")
-_COLUMNS = ("file", "epoch", "metric", "ebops", "bits")
+_COLUMNS = ("file", "epoch", "metric", "ebops", "luts", "bits")
+_COSTS_IN_LOGS = (*COSTS, "bits", "beta", "learning_rate")
 
 
 class ParetoFront(keras.callbacks.Callback):
-    """After each epoch keeps the model if no kept one is at least as good and at most as costly (exact EBOPs).
+    """After each epoch keeps the model if no kept one is at least as good and at most as costly.
 
-    The folder holds one ``epoch<n>-ebops<n>-<metric>.keras`` for each point of the front, no other checkpoint, the
+    The folder holds one ``epoch<n>-luts<n>-<metric>.keras`` for each point of the front, no other checkpoint, the
     table as ``front.json`` and ``front.csv``, and ``best.keras``: the cheapest point within `tolerance` of the best
     metric. Files appear complete or not at all. A later `fit` with the same folder goes on with the front it finds;
     a front of another model or metric is refused.
@@ -38,6 +41,7 @@ class ParetoFront(keras.callbacks.Callback):
             validation begins later (``validation_freq=5``), the front of training metrics until then is dropped.
         tolerance: what `best.keras` may lose: absolute for metrics that grow (0.01 = 1 % of accuracy), relative for
             those that fall (losses and errors).
+        cost: "luts" (to expect) or "ebops" (exact); "auto" is what training presses on.
         mode: "max", "min" or "auto" (by the name of the metric).
         calibrate: training inputs on which ranges are found before each validation, as conversion will do. Without
             them the running ranges of training hold, which may be a bit off.
@@ -50,8 +54,12 @@ class ParetoFront(keras.callbacks.Callback):
         tolerance: float = 0.01,
         mode: str = "auto",
         calibrate: Any = None,
+        cost: str = "auto",
     ):
         super().__init__()
+        if cost not in ("auto", *COSTS):
+            raise ValueError(f"ParetoFront: cost={cost!r}; choose one of auto, {', '.join(COSTS)}")
+        self.cost = cost
         if mode not in ("auto", "max", "min"):
             raise ValueError(f"ParetoFront: mode={mode!r}; choose one of auto, max, min")
         if not 0 <= tolerance < math.inf:
@@ -75,7 +83,7 @@ class ParetoFront(keras.callbacks.Callback):
         else:
             limit = min(values) + self.tolerance * abs(min(values))
             near = [point for point in self.points if point["metric"] <= limit]
-        return min(near, key=lambda point: point["ebops"])
+        return min(near, key=lambda point: point[self.cost])
 
     # --- Keras calls these ------------------------------------------------------------------------------------------
 
@@ -88,6 +96,14 @@ class ParetoFront(keras.callbacks.Callback):
         if self._found and self._found["model"] != self._shape_of_model():
             raise ValueError(
                 f"ParetoFront: {self.folder} holds the front of another model. Fix: give another folder, or remove it."
+            )
+        if self.cost == "auto":
+            layers = priced_layers(self.model)
+            self.cost = layers[0][0].cost if layers else COSTS[0]
+        if self._found and self._found.get("cost", COSTS[0]) != self.cost:
+            raise ValueError(
+                f"ParetoFront: {self.folder} holds a front of {self._found.get('cost', COSTS[0])}, not of {self.cost}. "
+                f"Fix: cost={self._found.get('cost', COSTS[0])!r}, or another folder."
             )
         self.points = [p for p in self._found.get("points", []) if (self.folder / p["file"]).exists()]
         self._training = True
@@ -115,7 +131,7 @@ class ParetoFront(keras.callbacks.Callback):
         value = float(logs[self.metric])
         add_cost(self.model, logs)
         if math.isfinite(value):
-            self._offer(epoch, value, int(logs["ebops"]), float(logs["bits"]))
+            self._offer(epoch, value, {name: int(logs[name]) for name in COSTS}, float(logs["bits"]))
 
     # --- the front --------------------------------------------------------------------------------------------------
 
@@ -126,7 +142,7 @@ class ParetoFront(keras.callbacks.Callback):
             self.metric, self.mode = self._wanted
             self.points, self._found = [], {}
         if self.metric == "auto":
-            measured = [name for name in logs if name not in ("ebops", "bits", "learning_rate")]
+            measured = [name for name in logs if name not in _COSTS_IN_LOGS]
             validation = [name for name in measured if name.startswith("val_")] or measured
             self.metric = next((name for name in validation if not name.endswith("loss")), validation[0])
         if self.mode == "auto":
@@ -138,15 +154,16 @@ class ParetoFront(keras.callbacks.Callback):
                 f"Fix: metric={self._found['metric']!r}, or another folder."
             )
 
-    def _offer(self, epoch: int, value: float, ebops: int, bits: float) -> None:
-        sign = 1 if self.mode == "max" else -1
-        if any(sign * (p["metric"] - value) >= 0 and p["ebops"] <= ebops for p in self.points):
+    def _offer(self, epoch: int, value: float, costs: dict[str, int], bits: float) -> None:
+        sign, cost = 1 if self.mode == "max" else -1, costs[self.cost]
+        if any(sign * (p["metric"] - value) >= 0 and p[self.cost] <= cost for p in self.points):
             return
-        name = f"epoch{epoch:05d}-ebops{ebops}-{value:.6g}.keras"
-        self._replace(name, self.model.save)
-        self.points = [p for p in self.points if sign * (p["metric"] - value) > 0 or p["ebops"] < ebops]
-        self.points.append(dict(zip(_COLUMNS, (name, epoch, value, ebops, bits), strict=True)))
-        self.points.sort(key=lambda point: point["ebops"])
+        name = f"epoch{epoch:05d}-{self.cost}{cost}-{value:.6g}.keras"
+        with averaged(self.model):
+            self._replace(name, self.model.save)
+        self.points = [p for p in self.points if sign * (p["metric"] - value) > 0 or p[self.cost] < cost]
+        self.points.append(dict(zip(_COLUMNS, (name, epoch, value, *costs.values(), bits), strict=True)))
+        self.points.sort(key=lambda point: point[self.cost])
         self._write_table()
         # Only now: a crash before leaves files too many, never too few.
         kept = {point["file"] for point in self.points}
@@ -159,6 +176,7 @@ class ParetoFront(keras.callbacks.Callback):
         table = {
             "metric": self.metric,
             "mode": self.mode,
+            "cost": self.cost,
             "tolerance": self.tolerance,
             "best": best and best["file"],
             "model": self._shape_of_model(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from hgq.layers.walk import model_quantizers
 from hgq.resource import model_ebops, model_luts
+from hgq.training.freeze import averaged
 
 
 class EBOPs(keras.callbacks.Callback):
@@ -24,9 +25,10 @@ class EBOPs(keras.callbacks.Callback):
 def add_cost(model: keras.Model, logs: dict[str, Any] | None) -> None:
     """Puts `ebops`, `luts` and `bits` into the logs of an epoch, unless another callback has done so."""
     if logs is not None and "ebops" not in logs:
-        logs["ebops"] = model_ebops(model)
-        logs["luts"] = model_luts(model)
-        logs["bits"] = round(mean_bits(model), 3)
+        with averaged(model):
+            logs["ebops"] = model_ebops(model)
+            logs["luts"] = model_luts(model)
+            logs["bits"] = round(mean_bits(model), 3)
 
 
 def mean_bits(model: keras.Model) -> float:

@@ -115,7 +115,7 @@ def play(front, *rows):
     front.set_model(model())
     front.on_train_begin()
     for epoch, logs in enumerate(rows):
-        front.on_epoch_end(epoch, {"loss": 1.0, "bits": 1.0} | logs)
+        front.on_epoch_end(epoch, {"loss": 1.0, "bits": 1.0, "luts": 7} | logs)
     front.on_train_end()
     return front
 

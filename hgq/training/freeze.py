@@ -1,0 +1,204 @@
+"""The last part of training: widths stay as they are, weights are averaged and kept off the edges of their steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgq.layers.walk import model_quantizers
+from hgq.quantizers.exact import Tensor
+
+_AVERAGES: WeakKeyDictionary[keras.Model, list[tuple[Any, np.ndarray]]] = WeakKeyDictionary()
+"""Variables of the models that `Freeze` trains, and their averages. Not in the models, where Keras would track them."""
+
+
+class Held(keras.constraints.Constraint):
+    """Whatever an optimizer makes of a variable, it is the value that it had.
+
+    Args:
+        before: the constraint that comes back when the variable is let go.
+    """
+
+    def __init__(self, value: np.ndarray, before: keras.constraints.Constraint | None):
+        self.value, self.before = value, before
+
+    def __call__(self, variable: Tensor) -> Tensor:
+        return ops.convert_to_tensor(self.value, dtype=variable.dtype)
+
+
+def hold_widths(model: keras.Model) -> None:
+    """Keeps every trained bit count of `model` as it is now, exactly, through all training that follows.
+
+    The training step is compiled again: what is constant then costs nothing. Not saved with the model.
+    """
+    for variable in _widths(model):
+        if not isinstance(variable.constraint, Held):
+            variable.constraint = Held(np.asarray(ops.convert_to_numpy(variable.value)), variable.constraint)
+    _compile_again(model)
+
+
+def release_widths(model: keras.Model) -> None:
+    """Lets all bit counts be trained again."""
+    for variable in _widths(model):
+        if isinstance(variable.constraint, Held):
+            variable.constraint = variable.constraint.before
+    _compile_again(model)
+
+
+def widths_held(model: keras.Model) -> bool:
+    """Whether `hold_widths` is in force."""
+    return any(isinstance(variable.constraint, Held) for variable in _widths(model))
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within, a model that `Freeze` trains has its averaged weights; without averages nothing changes."""
+    held = _AVERAGES.get(model)
+    if held is None:
+        yield
+        return
+    trained = [_value(variable) for variable, _ in held]
+    for variable, average in held:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(held, trained, strict=True):
+            variable.assign(value)
+
+
+def damp(model: keras.Model, part: float) -> None:
+    """Moves each weight by `part` of the way to its quantised value: ``w - part * (w - q(w))``.
+
+    The quantised values stay, bit for bit; but a weight that stood at the edge between two of them does not swing there
+    and back with every step (Nagel et al., ICML 2022, as a proximal step). Weights that normalisation or a constant
+    scales before they are quantised are left alone.
+    """
+    for variable, quantizer in _constants(model):
+        w = np.asarray(_value(variable), np.float64)
+        q = np.asarray(ops.convert_to_numpy(quantizer.quantized(ops.convert_to_tensor(variable.value), False)))
+        variable.assign((w - part * (w - q)).astype(np.float32))
+
+
+class Freeze(keras.callbacks.Callback):
+    """Holds all widths for the last part of training, and averages the weights meanwhile.
+
+    From epoch ``ceil((1 - fraction) * epochs)`` on (counted from 0)::
+
+        b, i, f of every quantizer     keep their values exactly, whatever the optimizer
+        a = a * average**n + w * (1 - average**n)     at the end of an epoch of n steps, for every other trained w
+        w = w - damping * (w - q(w))                  then, for weights of layers; see `damp`
+
+    Validation, costs in the logs, `ParetoFront` and the model in the end have a; training goes on with w. A function of
+    the epoch but for a, which starts at w where a resumed run begins.
+
+    Put it in front of `ParetoFront`, which calibrates on the weights that it finds.
+
+    Args:
+        fraction: part of the run, 0 to 1.
+        average: what is kept of the average in each step; 0 for no averaging.
+        damping: 0 to 1.
+        epochs: length of the run; None takes it from `fit`.
+    """
+
+    def __init__(self, fraction: float = 0.2, average: float = 0.998, damping: float = 0.0, epochs: int | None = None):
+        super().__init__()
+        for name, value in (("fraction", fraction), ("average", average), ("damping", damping)):
+            if not 0 <= value <= 1 or (name == "average" and value == 1):
+                raise ValueError(f"Freeze: {name}={value}; it must lie in 0..1{' and below 1' * (name == 'average')}")
+        if epochs is not None and epochs < 1:
+            raise ValueError(f"Freeze: epochs={epochs}; it must be 1 or more")
+        self.fraction, self.average, self.damping, self.epochs = fraction, average, damping, epochs
+        self._steps = 0
+        self._swap: Any = None
+
+    @property
+    def start(self) -> int:
+        """The first epoch with held widths."""
+        epochs = self.epochs or self.params["epochs"]
+        return math.ceil(round((1.0 - self.fraction) * epochs, 6))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        _AVERAGES.pop(self.model, None)
+        self._swap = None
+        if not _widths(self.model):
+            raise ValueError(f"Freeze: model '{self.model.name}' has no quantised layer whose widths could be held.")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._steps = 0
+        if epoch < self.start:
+            return
+        if not widths_held(self.model):
+            hold_widths(self.model)
+        if self.average and self.model not in _AVERAGES:
+            widths = {id(variable) for variable in _widths(self.model)}
+            others = [v for v in self.model.trainable_variables if id(v) not in widths]
+            _AVERAGES[self.model] = [(v, _value(v)) for v in others]
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._steps = batch + 1
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._average()
+        if _AVERAGES.get(self.model) is not None:
+            self._swap = averaged(self.model)
+            self._swap.__enter__()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if self._swap is not None:
+            self._swap.__exit__(None, None, None)
+            self._swap = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._average()  # where there is no validation
+        if widths_held(self.model) and self.damping:
+            damp(self.model, self.damping)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        for variable, average in _AVERAGES.get(self.model) or ():
+            variable.assign(average)
+        _AVERAGES.pop(self.model, None)
+        if widths_held(self.model):
+            release_widths(self.model)
+
+    def _average(self) -> None:
+        held = _AVERAGES.get(self.model)
+        if held is None or not self._steps:
+            return
+        kept = self.average**self._steps
+        self._steps = 0
+        _AVERAGES[self.model] = [(v, a * kept + _value(v) * (1.0 - kept)) for v, a in held]
+
+
+def _value(variable: Any) -> np.ndarray:
+    return np.array(ops.convert_to_numpy(variable.value))
+
+
+def _widths(model: keras.Model) -> list[Any]:
+    """Every trained bit count."""
+    return [v for _, _, quantizer in model_quantizers(model) for v in quantizer.trainable_variables]
+
+
+def _constants(model: keras.Model) -> list[tuple[Any, Any]]:
+    """Trained constants that are quantised as they are, and their quantizers."""
+    found = []
+    for layer, name, quantizer in model_quantizers(model):
+        variable = getattr(layer, name.removesuffix("_quantizer"), None)
+        value = quantizer.constant()
+        if value is None or not isinstance(variable, keras.Variable):
+            continue
+        if np.array_equal(np.asarray(ops.convert_to_numpy(value)), _value(variable)):
+            found.append((variable, quantizer))
+    return found
+
+
+def _compile_again(model: keras.Model) -> None:
+    if getattr(model, "train_function", None) is not None:
+        model.make_train_function(force=True)
