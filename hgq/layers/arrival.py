@@ -18,7 +18,7 @@ from hgq.layers.price import IDENTITIES, MOVES, RECTIFIERS, kind
 from hgq.quantizers import Quantizer
 from hgq.quantizers.exact import Tensor
 
-UNREAD = 3.0
+UNREAD = 6.0
 """Bits that a number has before it is quantised beyond those that are kept."""
 SUMS = {"Add": 1.0, "Subtract": 1.0, "Average": 1.0, "Maximum": COMPARED, "Minimum": COMPARED}
 """Merges of Keras: LUTs for each bit, for each tensor but the first."""

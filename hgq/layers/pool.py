@@ -115,7 +115,7 @@ class AveragePooling(QLayer):
         windows = self.windows((None, *self.input_shape_))
         counts = ops.convert_to_tensor(windows.counts.reshape(*windows.out, 1).astype(np.float32))
         total = _window_sum(ops.expand_dims(self._widths(self.input_quantizer, self.input_shape_), 0), windows)
-        luts = self._luts_before() + self._luts_behind() + ops.sum(total * (1.0 - 1.0 / counts))
+        luts = self._luts_before() + self._luts_behind() + ops.sum((total + counts) * (1.0 - 1.0 / counts))
         if self.halvings() is None:
             luts = luts + scales(total / counts + ops.log2(counts), self.averaging_constants()[0].reshape(counts.shape))
         return luts

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from hgq.layers import QDense
-from hgq.layers.luts import CONSTANT, LAST_DIGIT, sums
+import hgq.layers
+from hgq.layers import QDense, QLayer
+from hgq.layers.arrival import UNREAD
+from hgq.layers.luts import COMPARED, CONSTANT, LAST_DIGIT, sums
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.quantizers.exact import read, signed_digits
 from hgq.resource import model_luts, set_cost
@@ -135,3 +137,55 @@ def test_an_unknown_cost_is_named():
         set_cost(dense_by_hand(), "flops")
     with pytest.raises(ValueError, match="cost='flops'"):
         QDense(2, cost="flops")
+
+
+BY_PARTS = {"QLayer", "QMultiHeadAttention"}
+"""Without arithmetic of their own."""
+
+
+def test_every_layer_prices_its_own_arithmetic():
+    for name in set(hgq.layers.__all__) - BY_PARTS:
+        assert getattr(hgq.layers, name).luts is not QLayer.luts, name
+
+
+LAYERS = {
+    "convolution": ((4, 4, 2), lambda: hgq.layers.QConv2D(2, 3, padding="same", activation="relu")),
+    "separable": ((5, 2), lambda: hgq.layers.QSeparableConv1D(2, 3)),
+    "average": ((4, 4, 1), lambda: hgq.layers.QAveragePooling2D(3, 1)),
+    "softmax": ((3, 4), lambda: hgq.layers.QSoftmax()),
+    "layer norm": ((3, 4), lambda: hgq.layers.QLayerNormalization()),
+    "batch norm": ((3,), lambda: hgq.layers.QBatchNormalization()),
+    "function": ((3,), lambda: hgq.layers.QFunction("tanh")),
+    "slope": ((3,), lambda: hgq.layers.QActivation("leaky_relu")),
+    "gru": ((3, 2), lambda: hgq.layers.QGRU(2)),
+    "embedding": ((3,), lambda: hgq.layers.QEmbedding(9, 2)),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_layers_press_on_what_they_expect(case):
+    shape, make = LAYERS[case]
+    layer = make()
+    layer.cost = "luts"
+    x = np.random.default_rng(0).uniform(0, 4, (5, *shape)).astype(np.float32)
+    layer(x, training=True)
+    luts = float(layer.luts())
+    layer.beta.assign(1.0)
+    layer.gamma = 0.0
+    layer(x, training=True)
+    assert luts > 10
+    assert float(sum(layer.losses)) == pytest.approx(float(layer.luts()), rel=1e-5)
+
+
+def test_what_stands_between_layers_is_priced_by_the_one_behind():
+    x = keras.Input((4, 4, 1))
+    first = hgq.layers.QConv2D(2, 3, padding="same", use_bias=False)
+    last = hgq.layers.QConv2D(1, 1, use_bias=False)
+    y = last(keras.layers.MaxPooling2D(2)(keras.layers.ReLU()(first(x))))
+    model = keras.Model(x, y)
+    model(np.random.default_rng(0).uniform(-1, 1, (9, 4, 4, 1)).astype(np.float32), training=True)
+    widths = ops.convert_to_numpy(last.input_quantizer.bits(sign=True)).ravel()  # of both channels
+    # 8 results of 3 comparisons, each 6 bits wider than what is kept; a rectifier for each of the kept.
+    expected = 8 * 3 * COMPARED * (widths.mean() + UNREAD) + 4 * widths.sum()
+    assert widths.sum() > 2 and float(last._luts_before()) == pytest.approx(expected)
+    assert float(first._luts_before()) == 0
