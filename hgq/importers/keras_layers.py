@@ -52,7 +52,7 @@ def softmax(importer: Importer, record: Record) -> Call:
         return lambda x: x
     raise Unconvertible(
         "softmax has no exact meaning in fixed point",
-        "pass drop_softmax=True (hgq-convert: --drop-softmax): the model then gives what enters the softmax, whose "
+        "pass drop_softmax=True (in a command: --drop-softmax): the model then gives what enters the softmax, whose "
         "largest element is the same",
     )
 

@@ -216,24 +216,23 @@ def test_accuracy_and_cost_grow_with_the_orders_and_no_data_is_touched(
     for name in ("predict", "fit", "evaluate"):
         monkeypatch.setattr(keras.Model, name, refused)
     monkeypatch.setattr(np.random, "default_rng", refused)
-    results = [
-        quantize(original, input_range=(-1, 1), bits=3, orders=orders, activation_bits=14) for orders in (1, 2, 4)
-    ]
+    results = [quantize(original, input_range=(-1, 1), bits=3, orders=orders, activation_bits=14) for orders in (1, 3)]
     errors = [float(np.abs(np.asarray(one.model(samples)) - wanted).mean()) for one in results]
-    assert errors[1] < errors[0] / 2 and errors[2] < errors[1] / 2
-    assert results[0].ebops < results[1].ebops < results[2].ebops
+    assert errors[1] < errors[0] / 4
+    assert results[0].ebops < results[1].ebops
     again = quantize(original, input_range=(-1, 1), bits=3, orders=1, activation_bits=14)
     assert all(
         np.array_equal(a, b) for a, b in zip(again.model.get_weights(), results[0].model.get_weights(), strict=True)
     )
 
 
-def test_a_budget_is_kept_and_spent(original: keras.Model, folded: keras.Model) -> None:
-    dense = quantize(original, input_range=(-1, 1), bits=3, orders=3, activation_bits=6)
-    found = quantize(original, input_range=(-1, 1), budget_ebops=dense.ebops, activation_bits=6)
+def test_a_budget_is_kept_and_spent() -> None:
+    model = perceptron("relu")
+    dense = quantize(model, input_range=(-1, 1), bits=3, orders=3, activation_bits=6)
+    found = quantize(model, input_range=(-1, 1), budget_ebops=dense.ebops, activation_bits=6)
     assert 0.8 * dense.ebops < found.ebops <= dense.ebops
     with pytest.raises(ValueError, match="budget of 100 EBOPs is below"):
-        quantize(original, input_range=(-1, 1), budget_ebops=100)
+        quantize(model, input_range=(-1, 1), budget_ebops=100)
 
 
 def test_prices_without_building_are_those_of_the_built_model(folded: keras.Model) -> None:
@@ -323,11 +322,32 @@ def test_layers_whose_values_nobody_can_tell_are_refused(tmp_path: Path) -> None
         quantize(perceptron("relu"), input_range=(1, 0), bits=4)
 
 
+def test_training_goes_on_from_the_result_and_makes_it_cheaper() -> None:
+    model = fold(dense_pair())
+    made = quantize(model, input_range=(-1, 1), bits=4, orders=2).model
+    x = np.random.default_rng(3).uniform(-1, 1, (64, 4)).astype(np.float32)
+    y = np.asarray(model(x))
+    before = model_ebops(made)
+    assert np.square(np.asarray(made(x)) - y).mean() < 1e-3 * np.square(y).mean()
+    for name in ("first", "last"):
+        made.get_layer(name).beta.assign(1e-3)
+    made.compile(keras.optimizers.Adam(0.03), "mse")
+    made.fit(x, y, epochs=30, batch_size=64, verbose=0)  # bits move by almost one, which rounds to one
+    assert model_ebops(made) < 0.9 * before
+    assert np.square(np.asarray(made(x)) - y).mean() < 0.1 * np.square(y).mean()
+
+
+def dense_pair() -> keras.Model:
+    given = keras.Input((4,))
+    model = keras.Model(given, L.Dense(2, name="last")(L.Dense(4, activation="relu", name="first")(given)))
+    rng = np.random.default_rng(8)
+    model.set_weights([rng.normal(size=w.shape) / 2 for w in model.get_weights()])
+    return model
+
+
 @pytest.mark.rtl
 @pytest.mark.hls
 def test_a_model_quantised_without_data_becomes_hardware_that_agrees(tmp_path: Path) -> None:
-    given = keras.Input((4,))
-    model = keras.Model(given, L.Dense(2, name="last")(L.Dense(4, activation="relu", name="first")(given)))
-    made = quantize(model, input_range=(-1, 1), bits=3, orders=2, gamma=0.5, activation_bits=4)
+    made = quantize(dense_pair(), input_range=(-1, 1), bits=3, orders=2, gamma=0.5, activation_bits=4)
     x = np.random.default_rng(2).uniform(-1.2, 1.2, (100, 4))
     assert "0 differences" in hgq.convert(made.model, tmp_path / "p", verify=x).summary()
