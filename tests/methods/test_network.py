@@ -131,7 +131,7 @@ def test_the_built_model_has_exactly_the_chosen_types_and_rounded_values(folded:
 def test_more_bits_come_closer_to_the_float_model(folded: keras.Model) -> None:
     x = np.random.default_rng(3).normal(size=(50, 4, 4, 2)).astype(np.float32)
     wanted = np.asarray(folded(x))
-    errors = [np.abs(np.asarray(build(folded, chosen_of(folded, x, b))(x)) - wanted).max() for b in (4, 8, 12, 16)]
+    errors = [np.abs(np.asarray(build(folded, chosen_of(folded, x, b))(x)) - wanted).max() for b in (4, 14)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 2e-3 * np.abs(wanted).max()
 
