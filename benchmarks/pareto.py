@@ -121,12 +121,13 @@ def refine(args: argparse.Namespace) -> None:
             file = source.with_name(f"{source.stem}-refined-{lam:g}.keras")
             if (NETS / file).exists():
                 continue
-            cpu = nets.refined(NETS / source, NETS / file, arrays(TASKS[row["task"]]), row["teacher"], price)
+            cpu = nets.refined(
+                NETS / source, NETS / file, arrays(TASKS[row["task"]]), row["teacher"], price, args.samples
+            )
             data = arrays(TASKS[row["task"]])
             kept = {key: row[key] for key in ("side", "task", "recipe", "beta", "teacher", "seed", "epochs", "cpu")}
-            append(
-                RESULTS, kept | {"refined": lam, "refine_cpu": cpu, "net": str(file)} | nets.measured(NETS / file, data)
-            )
+            kept |= {"refined": lam, "samples": args.samples, "refine_cpu": cpu, "net": str(file)}
+            append(RESULTS, kept | nets.measured(NETS / file, data))
 
 
 def synthesise(args: argparse.Namespace) -> None:
@@ -135,7 +136,7 @@ def synthesise(args: argparse.Namespace) -> None:
     import pareto_report as text
 
     known = {row["net"] for row in lines(MAPPED)}
-    for (task, _), rows in sorted(text.groups(lines(RESULTS)).items()):
+    for (task, _), rows in sorted(text.groups(lines(RESULTS), recipes=False).items()):
         if task not in args.tasks:
             continue
         for row in text.front(rows, "val", "estimate"):
@@ -149,7 +150,7 @@ def report(args: argparse.Namespace) -> None:
 
     rows = lines(RESULTS)
     print(text.table(rows, args.tasks))
-    found = text.groups(rows)
+    found = text.groups(rows, recipes=False)
     for task in args.tasks:
         kinds = {name: held for (t, name), held in sorted(found.items()) if t == task}
         if kinds:
@@ -169,6 +170,7 @@ def main() -> None:
     parser.add_argument("--betas", nargs="+", type=float)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--samples", type=int, default=30_000, help="samples that refinement uses")
     parser.add_argument("--prefix", default="", help="put in front of the command of each training, such as nice -n 5")
     parser.add_argument("--lams", nargs="+", type=float, default=[1.0], help="price of a LUT in refinement, by beta")
     args = parser.parse_args()

@@ -89,12 +89,12 @@ def mapped(file: Path, flatten: bool) -> int:
         return sum(n * synthesise(sources, name, "xcup").counts["luts"] for name, n in copies.items())
 
 
-def refined(file: Path, out: Path, data: dict[str, np.ndarray], teacher: bool, lam: float) -> float:
+def refined(file: Path, out: Path, data: dict[str, np.ndarray], teacher: bool, lam: float, samples: int) -> float:
     """Refines a net on its own training data and labels, and saves it; CPU seconds."""
     from hgq.training import refine
 
     start = time.process_time()
-    done = refine(hgq.load(file), data["x_train"], labels(data, teacher), lam=lam)
+    done = refine(hgq.load(file), data["x_train"], labels(data, teacher), lam=lam, samples=samples)
     print(done, flush=True)
     done.model.save(out)
     return round(time.process_time() - start, 1)

@@ -46,17 +46,23 @@ def ratio(ours: list[Row], theirs: list[Row]) -> dict[str, float] | None:
     return {"mean": math.exp(np.log(found).mean()), "min": found.min(), "max": found.max(), "from": low, "to": high}
 
 
-def groups(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Rows by (task, what made them)."""
+def groups(rows: list[Row], recipes: bool) -> dict[tuple[str, str], list[Row]]:
+    """Rows by (task, what made them).
+
+    Args:
+        recipes: whether ours are also listed by recipe. A side is all its recipes together: a front takes the best.
+    """
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         found[row["task"], kind(row)].append(row)
+        if recipes and row["side"] == "ours":
+            found[row["task"], kind(row, row["recipe"])].append(row)
     return dict(found)
 
 
-def kind(row: Row) -> str:
-    """HGQ2 whatever its recipe: the front takes the best of all. Ours by recipe."""
-    name = "HGQ2" if row["side"] == "hgq2" else f"ours, {row['recipe']}"
+def kind(row: Row, recipe: str = "") -> str:
+    """Side, recipe, refined or not, labels."""
+    name = ("HGQ2" if row["side"] == "hgq2" else "ours") + (f" ({recipe})" if recipe else "")
     refined = " + refinement" if row.get("refined") else ""
     return f"{name}{refined}{', teacher' if row['teacher'] else ''}"
 
@@ -67,6 +73,7 @@ def plot(task: str, found: dict[str, list[Row]], file: Path) -> None:
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "hgq"  # same data, same bytes
+    matplotlib.rcParams["svg.fonttype"] = "none"
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.5, 4))
@@ -90,7 +97,7 @@ def points(rows: list[Row]) -> str:
 
 def table(rows: list[Row], tasks: list[str]) -> str:
     """For each task and kind: the front, and LUTs by HGQ2's at equal accuracy, with the same labels."""
-    found = groups(rows)
+    found = groups(rows, recipes=True)
     lines = ["| task | what | runs | test accuracy in % at LUTs | LUTs / HGQ2's | / HGQ2's + our refinement | over |"]
     lines.append("|---|---|---|---|---|---|---|")
     for task in tasks:
