@@ -36,7 +36,7 @@ WAYS = {
     "QDrop + MRECG": ("qdrop", None),
 }
 SAMPLES = 512
-JETS = (6, 8), (4, 6), (3, 5)
+JETS = (4, 6), (6, 8), (3, 5)
 
 
 def mobilenet(seeds: list[int], steps: int) -> None:

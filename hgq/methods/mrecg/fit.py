@@ -93,7 +93,7 @@ class Fit:
         """
         self._mixed.begin(BASES[settings.base], seed)
         for variable in self._model.optimizer.variables:
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
         self._model.optimizer.learning_rate = settings.rate
         self._model.fit(_Batches(given, exact, wanted, settings, seed), epochs=1, shuffle=False, verbose=0)
 
