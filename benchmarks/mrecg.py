@@ -97,22 +97,24 @@ def _kept(pattern: str) -> Iterator[dict[str, Any]]:
 
 
 def table(steps: int) -> None:
-    """Means over seeds and their spread, and the plot of the losses of seed 0."""
-    print(
-        "| W/A | method | test accuracy | largest loss | oscillation | CPU s | seeds |\n|---|---|---|---|---|---|---|"
-    )
-    for w, a in WIDTHS:
-        for way in WAYS:
-            rows = list(_kept(f"mobilenet-*-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"))
-            if rows:
-                part = [100 * row["accuracy"] for row in rows]
-                measures = [[measure(np.array(row["after"])) for row in rows] for measure in (largest, oscillation)]
-                cells = [f"{np.mean(one):.1f} ± {np.std(one):.1f}" for one in (part, *measures)]
-                spent = np.mean([row["cpu_s"] for row in rows])
-                print(f"| {w}/{a} | {way} | {' | '.join(cells)} | {spent:.0f} | {len(rows)} |")
-    for w, a in JETS:
-        for row in _kept(f"jets-*-w{w}a{a}-*.json"):
-            print(w, a, row)
+    """A row for each way, a number for each seed; then the jets; and the plot of the losses of seed 0."""
+    heads = "W/A", "method", "test accuracy (%)", "largest loss", "oscillation", "at the ends of groups"
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for (w, a), way in itertools.product(WIDTHS, WAYS):
+        rows = list(_kept(f"mobilenet-*-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"))
+        if rows:
+            losses = [np.array(row["after"]) for row in rows]
+            # Inside of a group nothing asks a unit to give what it gave: these may differ more, and still end closer.
+            ends = [one[[group[-1] for group in row["groups"]]] for one, row in zip(losses, rows, strict=True)]
+            columns = [
+                [100 * row["accuracy"] for row in rows],
+                *([measure(one) for one in losses] for measure in (largest, oscillation)),
+                [oscillation(one) for one in ends],
+            ]
+            cells = [", ".join(f"{number:.1f}" for number in column) for column in columns]
+            print(f"| {w}/{a} | {way} | {' | '.join(cells)} |")
+    for (w, a), row in ((width, row) for width in JETS for row in _kept("jets-*-w{}a{}-*.json".format(*width))):
+        print(f"jets {w}/{a}: {row}")
     plot(steps)
 
 
