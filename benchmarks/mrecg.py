@@ -105,7 +105,8 @@ def table(steps: int) -> None:
         if rows:
             losses = [np.array(row["after"]) for row in rows]
             # Inside of a group nothing asks a unit to give what it gave: these may differ more, and still end closer.
-            ends = [one[[group[-1] for group in row["groups"]]] for one, row in zip(losses, rows, strict=True)]
+            joined = next(_kept(f"mobilenet-*-w{w}a{a}-{way.split()[0]}+MRECG-{steps}.json"))["groups"]
+            ends = [one[[group[-1] for group in joined]] for one in losses]
             columns = [
                 [100 * row["accuracy"] for row in rows],
                 *([measure(one) for one in losses] for measure in (largest, oscillation)),
