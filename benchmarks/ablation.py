@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import math
+import re
 import statistics
 import time
 from functools import partial
@@ -41,6 +42,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """The baseline is EBOPs-bar, a ramp to a constant price, true labels: what is published."""
 STEERED = "luts, freeze, teacher"
 """Whose mean LUTs are the target of `Budget`."""
+
+
+NAME = re.compile(r"(.+?)-([0-9.]+(?:e-?[0-9]+)?)-s([0-9]+)\.keras")
+"""Variant, beta and seed in the name of a net."""
 
 
 def train(args: argparse.Namespace) -> None:
@@ -118,7 +123,10 @@ def measure(args: argparse.Namespace) -> None:
         for file in sorted((RUNS / task).glob("*.keras"), key=lambda f: f.stem[-1]):
             if (task, file.name) in known:
                 continue
-            variant, beta, seed = file.stem.rsplit("-", 2) if "e-" not in file.stem else _split(file.stem)
+            named = NAME.fullmatch(file.name)
+            if named is None:
+                raise SystemExit(f"{file}: not a net of this benchmark")
+            variant, beta, seed = named.groups()
             row = {"task": task, "file": file.name, "variant": variant.replace("+", ", "), "beta": beta, "seed": seed}
             row |= nets.measured(file, data) | {"luts": model_luts(hgq.load(file))}
             if args.yosys:
@@ -126,12 +134,6 @@ def measure(args: argparse.Namespace) -> None:
             with RESULTS.open("a") as out:
                 out.write(json.dumps(row) + "\n")
             print(row, flush=True)
-
-
-def _split(stem: str) -> tuple[str, str, str]:
-    """Variant, beta, seed; beta has a minus sign of its own."""
-    variant, mantissa, exponent, seed = stem.rsplit("-", 3)
-    return variant, f"{mantissa}-{exponent}", seed
 
 
 def report(args: argparse.Namespace) -> None:
