@@ -187,7 +187,7 @@ def quantize(
         )
         made.fit(data, labels, batch_size=batch, epochs=count, verbose=0, callbacks=[report])
     calibrate(made, data)
-    return Result(made, "smart", _facts(made), {"depths": depths(made)})
+    return Result(made, "smart", facts=_facts(made), details={"depths": depths(made)})
 
 
 def loss_for(labels: np.ndarray, output_shape: tuple[int | None, ...]) -> keras.losses.Loss:
