@@ -1,13 +1,20 @@
-"""What refinement after training gains: python benchmarks/refine.py [--only jets mnist] [--seeds 0 1 2] [--refine-only]
+"""What refinement after training gains, on networks trained here with default quantizers and a ramp of EBOPs.
 
-Trains each network (soft labels of the teacher for jets, classes otherwise), refines it on the training data, and
-compares LUTs by Yosys and accuracy on the test data before and after. Networks are kept in runs/benchmarks/refine.
-HGQ2 networks are trained in the peers' environment (benchmarks/peers.py) and imported.
+    python benchmarks/refine.py train --networks jets mnist digits mnist-conv --seeds 0 1 2
+    python benchmarks/refine.py measure --networks ...     fewest LUTs at the same unseen loss, Yosys, test data
+    python benchmarks/refine.py overfit --seeds 0          MNIST on 2,048 samples, with and without the rules
+
+Networks are kept in runs/benchmarks/refine, results in results.jsonl there. Imported HGQ2 networks are refined by
+benchmarks/pareto.py.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +28,15 @@ sys.path += [str(ROOT / "examples"), str(ROOT / "benchmarks")]
 
 import datasets  # noqa: E402
 
+from hgq.emit.verilog import emit_verilog  # noqa: E402
+from hgq.frontend.model import read_model  # noqa: E402
 from hgq.layers import QConv2D, QDense  # noqa: E402
-from hgq.training import BetaSchedule, calibrate  # noqa: E402
+from hgq.netlist.cost import lut_estimate  # noqa: E402
+from hgq.options import PART  # noqa: E402
+from hgq.plan import plan  # noqa: E402
+from hgq.ports import Port  # noqa: E402
+from hgq.sim.yosys import synthesise  # noqa: E402
+from hgq.training import BetaSchedule, calibrate, refine  # noqa: E402
 
 FOLDER = ROOT / "runs/benchmarks/refine"
 
@@ -99,6 +113,77 @@ def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     return float((model.predict(x, batch_size=4096, verbose=0).argmax(axis=-1) == y).mean())
 
 
+def luts(model: keras.Model, name: str) -> dict[str, int]:
+    """LUTs of the pipeline at 5 ns, generic Verilog, effort 1: our estimate, and Yosys' for xcup module by module."""
+    graph = read_model(model)
+    design, pipeline = plan(graph, name, {"clock_ns": 5.0, "part": PART, "objective": "lut", "effort": 1})
+    design = pipeline(design)
+    port = graph[graph.inputs[0]]
+    inputs = [Port(port.name, port.types, port.attrs["rounding"], port.attrs["overflow"])]
+    outputs = [Port.output(out, graph[out].types) for out in graph.outputs]
+    texts = emit_verilog(design, inputs, outputs, clock_ns=5.0, version="benchmark")
+    used = [one.module for one in design.instances]
+    with tempfile.TemporaryDirectory() as folder:
+        sources = []
+        for path, text in texts.items():
+            if not path.startswith("sim/"):
+                sources.append(Path(folder, Path(path).name))
+                sources[-1].write_text(text)
+        each = {module: synthesise(sources, module, "xcup").counts["luts"] for module in set(used)}
+    return {
+        "estimate": sum(lut_estimate(design.modules[module]) for module in used),
+        "yosys": sum(each[module] for module in used),
+    }
+
+
+def note(row: dict[str, Any]) -> None:
+    print(json.dumps(row), flush=True)
+    with (FOLDER / "results.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def scores(model: keras.Model, data: datasets.Data) -> dict[str, float]:
+    """Accuracy; of jets by the teacher's class on validation data, by the true one on the test data (600 real jets)."""
+    return {part: accuracy(model, getattr(data, f"x_{part}"), getattr(data, f"y_{part}")) for part in ("val", "test")}
+
+
+def measure(name: str, seed: int, rounds: int) -> None:
+    data, model = samples(NETWORKS[name]), trained(name, seed)
+    start = time.process_time()
+    found = refine(model, data.x_train, data.y_train, seed=seed, rounds=rounds, verbose=True)
+    row = {"network": name, "seed": seed, "rounds": rounds, "cpu": round(time.process_time() - start, 1)}
+    row |= {"losses": [found.losses[0][2], found.losses[1][2]], "kept": dict(found.kept)}
+    for when, one in (("before", model), ("after", found.model)):
+        row[when] = scores(one, data) | luts(one, "net")
+    note(row)
+
+
+def overfit(seed: int, count: int = 2048) -> None:
+    """MNIST, few samples, class numbers: the test that the third part of the data is not fitted as well."""
+    data, model = samples(NETWORKS["mnist"]), trained("mnist", seed)
+    rules = {
+        "as it is": {},
+        "no held-out test": {"accept": False},
+        "no held-out test, no margin": {"accept": False, "caution": 0.0},
+    }
+    for label, rule in rules.items():
+        found = refine(model, data.x_train[:count], data.y_train[:count], lam=NETWORKS["mnist"].beta, seed=seed, **rule)
+        row = {"overfit": label, "seed": seed, "luts": found.luts, "losses": found.losses, "trail": found.trail}
+        note(row | {"before": scores(model, data), "after": scores(found.model, data)})
+
+
 if __name__ == "__main__":
-    for name, seed in ((n, s) for s in sys.argv[2].split(",") for n in sys.argv[1].split(",")):
-        trained(name, int(seed))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("train", "measure", "overfit"))
+    parser.add_argument("--networks", nargs="+", default=["jets", "digits", "mnist", "mnist-conv"], choices=NETWORKS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=1)
+    args = parser.parse_args()
+    for seed in args.seeds:
+        for name in args.networks if args.what != "overfit" else ["mnist"]:
+            if args.what == "overfit":
+                overfit(seed)
+            elif args.what == "measure":
+                measure(name, seed, args.rounds)
+            else:
+                trained(name, seed)

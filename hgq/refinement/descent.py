@@ -204,7 +204,17 @@ def descend(
     wanted, most = goal.target_luts, math.inf if goal.max_loss is None else goal.max_loss
     try:
         if goal.lam is not None:
-            best, price = _at(search, goal.lam, first, trail, say, sweeps), goal.lam
+            price = goal.lam
+            for _ in range(sweeps):
+                kept = search.sweep(goal.lam)
+                now = search.state()
+                trail.append(now)
+                say(_line(now, goal.lam))
+                if not goal.better(now, best):
+                    break  # samples that choose nothing see no gain any more
+                best = now
+                if not kept:
+                    break
         else:
             lam, failures = 0.02 * max(first.unseen, 1e-3) / max(first.cost, 1.0), 0
             step = STEP
@@ -232,22 +242,6 @@ def descend(
         say("interrupted: the best state so far is kept")
     search.restore(best)
     return best, trail, price
-
-
-def _at(search: Search, lam: float, first: State, trail: list[State], say: Callable[[str], None], sweeps: int) -> State:
-    """At one price: sweeps until the samples that choose nothing see no gain any more."""
-    best = first
-    for _ in range(sweeps):
-        kept = search.sweep(lam)
-        now = search.state()
-        trail.append(now)
-        say(_line(now, lam))
-        if now.unseen + lam * now.cost >= best.unseen + lam * best.cost:
-            break
-        best = now
-        if not kept:
-            break
-    return best
 
 
 def _line(state: State, lam: float) -> str:

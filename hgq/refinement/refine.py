@@ -27,6 +27,8 @@ from hgq.training.copy import copy_model
 
 MEMORY = 1_500_000_000
 """Bytes that the values of all elements for all samples may take."""
+PREDICTED = 2048
+"""Samples that Keras predicts at once."""
 LEAST = 300
 """Samples, below which nothing can be held out."""
 
@@ -287,8 +289,12 @@ def _keras_loss(
 ) -> float:
     """The loss of Keras' own predictions for some samples."""
     x = [arrays[name][seen] for name in owners.graph.inputs]
-    made = model.predict(x if len(x) > 1 else x[0], verbose=0, batch_size=1024)
-    predicted = [np.asarray(p) for p in keras.tree.flatten(made)]
+    parts = []
+    for start in range(0, len(x[0]), PREDICTED):
+        batch = [keras.ops.convert_to_tensor(one[start : start + PREDICTED]) for one in x]
+        made = keras.tree.flatten(model(batch if len(x) > 1 else batch[0], training=False))
+        parts.append([np.asarray(keras.ops.convert_to_numpy(one)) for one in made])
+    predicted = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return sum(Target(t.loss, t.values[seen]).keras_loss(p) for t, p in zip(targets, predicted, strict=True))
 
 

@@ -11,7 +11,7 @@ from tests.refinement.models import made
 
 @pytest.fixture(scope="module")
 def net():
-    model, x = made("dense", samples=1500)
+    model, x = made("dense", samples=900)
     return model, next(iter(x.values()))
 
 
@@ -30,16 +30,51 @@ def test_fewer_luts_at_no_more_loss_the_model_itself_untouched_and_the_same_ever
     assert "LUTs" in str(first)
 
 
+def test_the_default_saves_luts_within_the_loss_and_a_number_of_luts_is_reached(net) -> None:
+    model, x = net
+    teacher = np.random.default_rng(1).dirichlet(np.ones(3), len(x))
+    found = refine(model, x, teacher)
+    assert found.cost[1] < found.cost[0] and found.losses[1][2] <= found.losses[0][2]
+    less = refine(model, x, teacher, target_luts=0.6 * found.luts[0])
+    assert less.cost[1] <= 0.6 * found.luts[0]
+
+
+def test_an_interruption_keeps_the_best_model_so_far(net) -> None:
+    model, x = net
+    sweeps: list[str] = []
+
+    def stop_in_the_second_sweep(line: str) -> None:
+        if line.startswith("lam"):
+            sweeps.append(line)
+        elif len(sweeps) == 1 and "moves" in line:
+            raise KeyboardInterrupt
+
+    found = refine(model, x, lam=2e-3, progress=stop_in_the_second_sweep)
+    assert found.interrupted and "interrupted" in str(found)
+    assert found.cost[1] < found.cost[0]
+
+
+def test_training_between_two_rounds_is_taken_only_if_it_helps(net) -> None:
+    model, x = net
+    teacher = np.random.default_rng(1).dirichlet(np.ones(3), len(x))
+    lines: list[str] = []
+    found = refine(model, x, teacher, lam=2e-3, sweeps=1, rounds=2, epochs=1, progress=lines.append)
+    assert any(line.startswith("round 2") for line in lines)
+    once = refine(model, x, teacher, lam=2e-3, sweeps=1)
+    assert found.losses[1][2] + 2e-3 * found.cost[1] <= once.losses[1][2] + 2e-3 * once.cost[1]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"lam": 1e-4, "max_loss": 1.0}, "lam and max_loss at once"),
         ({"lam": -1.0}, "lam=-1"),
-        ({"y": np.full(1500, 7)}, r"labels of '.*' lie in 7..7, its outputs are 3 classes"),
-        ({"y": np.zeros((1500, 4))}, r"shape \(4,\)"),
+        ({"y": np.full(900, 7)}, r"labels of '.*' lie in 7..7, its outputs are 3 classes"),
+        ({"y": np.zeros((900, 4))}, r"shape \(4,\)"),
         ({"loss": "hinge"}, "loss 'hinge'.* not supported"),
         ({"samples": 200}, "300 samples are the least"),
         ({"held_out": 1.0}, "held_out=1.0"),
+        ({"rounds": 0}, "rounds=0"),
     ],
 )
 def test_what_does_not_fit_is_named(net, wrong: dict, message: str) -> None:
