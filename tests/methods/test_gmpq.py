@@ -210,6 +210,9 @@ def test_a_back_end_or_a_model_without_attribution_is_refused(monkeypatch: pytes
     two = keras.Model(folded.inputs, [folded.outputs[0], folded.get_layer("conv").output])
     with pytest.raises(ConversionError, match=r"one input and one vector[\s\S]*Fix: search a model with one"):
         find_head(two)
+    more = keras.Model([folded.inputs[0], keras.Input((3,))], folded.outputs[0])
+    with pytest.raises(ConversionError, match="has 2 inputs; GMPQ takes models of one"):
+        deploy(more, MIXED, x)
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ConversionError, match=r"not on torch[\s\S]*KERAS_BACKEND=jax"):
         search(net, folded, x, y)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hgq.errors import ConversionError
 from hgq.layers import QConv1D, QConv2D, QDense, QDepthwiseConv1D, QDepthwiseConv2D
 from hgq.layers.linear import QLinear
 from hgq.methods.gmpq.cost import LayerCost, layer_cost
@@ -160,7 +161,18 @@ class SuperNet:
 
 
 def inputs_of(folded: keras.Model, names: list[str], x: np.ndarray) -> dict[str, np.ndarray]:
-    """What the named layers of a folded model read, for the first `CALIBRATION` samples of `x`."""
+    """What the named layers of a folded model read, for the first `CALIBRATION` samples of `x`.
+
+    Raises:
+        ConversionError: the model has several inputs.
+    """
+    if len(folded.inputs) != 1:
+        raise ConversionError(
+            [
+                f"  - the model '{folded.name}' has {len(folded.inputs)} inputs; GMPQ takes models of one\n"
+                "      Fix: choose another method, or train widths with hgq.layers"
+            ]
+        )
     outputs = [folded.get_layer(name).input for name in names]
     taps = keras.Model(folded.inputs[0], outputs)
     found: list[list[np.ndarray]] = [[] for _ in names]
