@@ -20,6 +20,7 @@ from hgq.fixed import encode
 from hgq.frontend import read_model
 from hgq.ir import evaluate
 from hgq.layers import QDense
+from hgq.methods import rex
 from hgq.methods.gmpq import (
     Candidates,
     Search,
@@ -27,6 +28,7 @@ from hgq.methods.gmpq import (
     attribution_maps,
     deploy,
     finetune,
+    layer_types,
     likeliest,
     likeliest_within,
     quantize,
@@ -40,6 +42,7 @@ from hgq.methods.gmpq.cost import LayerCost, policy_ebops
 from hgq.methods.gmpq.imitation import adaptive_p, imitation_loss, normalised, sharpened
 from hgq.methods.gmpq.mixed import MixedQuantizer
 from hgq.methods.gmpq.ranges import least_error
+from hgq.methods.mrecg.start import starts
 from hgq.methods.network import fold
 from hgq.methods.policy import Bits, Policy, load_policy, save_policy
 from hgq.methods.run import run
@@ -309,6 +312,18 @@ def test_a_policy_goes_to_another_head_and_to_training_with_learned_widths(
     assert (np.asarray(widths) != MIXED["conv"].w - 1).any()
     with pytest.raises(ValueError, match="no widths for layer 'depthwise'; it has some for conv, scores"):
         deploy(other, {name: bits for name, bits in policy.items() if name != "depthwise"}, x)
+
+
+def test_widths_and_types_go_on_to_other_methods(samples: tuple) -> None:
+    x, _ = samples
+    folded = fold(network("flat"))
+    for widths in (MIXED, layer_types(folded, MIXED, x)):
+        begun = starts(folded, x, widths, floats=False)
+        assert {n: one.capacity_bits for n, one in begun.items()} == {n: bits.w for n, bits in MIXED.items()}
+    expanded = rex.quantize(network("flat"), input_range=(0.0, 1.0), policy=MIXED).model
+    for name, bits in MIXED.items():
+        layer = expanded.get_layer(name)
+        assert layer.input_quantizer.types(layer.input_shape_).width.max() == bits.a
 
 
 def test_the_whole_method_keeps_its_budget_and_computes_what_the_hardware_does(
