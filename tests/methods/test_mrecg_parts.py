@@ -63,7 +63,7 @@ def rounded(layer: keras.layers.Layer, shape: tuple, bits: int = 3, given: Grid 
     kernel = kernel_value(layer)
     weights = grid_of(fixed_point(kernel, bits, True, tuple(range(kernel.ndim - 1))))
     made = Rounded(
-        layer, weights, given or Grid(np.array([2.0**-20]), np.array([-(2.0**30)]), np.array([2.0**30])), STILL, 0
+        layer, weights, given or Grid(np.array([2.0**-20]), np.array([-(2.0**30)]), np.array([2.0**30])), STILL
     )
     made.build(shape)
     return made
