@@ -111,6 +111,7 @@ def check(spec: Spec) -> Outcome:
 def _raised(spec: Spec, error: Exception, stage: str) -> Outcome:
     text = str(error)
     names = [node["name"] for node in spec["nodes"]] + [f"x{k}" for k in range(len(spec["inputs"]))]
+    names += [node["config"]["layer"]["name"] for node in spec["nodes"] if "layer" in node.get("config", {})]
     # keras.ops have the names that Keras gives them.
     named = any(name in text for name in names) or re.search(r"^  - \w+ '\w+': ", text, re.MULTILINE) is not None
     if named and (isinstance(error, ConversionError) or (stage == "build" and type(error) in (ValueError, TypeError))):
