@@ -34,6 +34,7 @@ from hgq.layers import (
 )
 from hgq.layers.walk import model_quantizers
 from hgq.methods.fold import fold
+from hgq.methods.labels import loss_for
 from hgq.methods.network import weighted
 from hgq.methods.result import Result
 from hgq.quantizers import BinaryTernaryQuantizer, weight_quantizer
@@ -161,16 +162,16 @@ def quantize(
     if isinstance(data, dict):
         raise ValueError(f"smart: data for {len(data)} inputs ({', '.join(data)}); it trains models of one input")
     data, labels = np.asarray(data), np.asarray(labels)
-    if not len(data) or len(data) != len(labels):
-        raise ValueError(f"smart: {len(data)} samples and {len(labels)} labels; give as many of both, at least one")
     if epochs < 1:
         raise ValueError(f"smart: epochs={epochs}; it must be 1 or more")
     folded = fold(model, drop_softmax)
+    if len(folded.outputs) != 1:
+        raise ValueError(f"smart: the model has {len(folded.outputs)} outputs; it trains models of one")
     template = quantizer or BinaryTernaryQuantizer(gamma=gamma, depth=depth)
     made = build(folded, template, keep)
     for layer, _, _ in model_quantizers(made):
         layer.beta.assign(beta)
-    wanted = loss_for(labels, tuple(made.output_shape)) if loss is None else loss
+    wanted = loss_for(labels, tuple(made.output_shape), len(data)) if loss is None else loss
     held = 0 if template.straight_through else epochs // 5
     steps = -(-len(data) // batch)
     phases = [("depths and weights", epochs - held, rate)] + [("widths and biases", held, rate / 5)] * bool(held)
@@ -188,27 +189,6 @@ def quantize(
         made.fit(data, labels, batch_size=batch, epochs=count, verbose=0, callbacks=[report])
     calibrate(made, data)
     return Result(made, "smart", facts=_facts(made), details={"depths": depths(made)})
-
-
-def loss_for(labels: np.ndarray, output_shape: tuple[int | None, ...]) -> keras.losses.Loss:
-    """The loss that labels ask for; see `quantize`.
-
-    Raises:
-        ValueError: labels that are neither class numbers nor of the shape of the output.
-    """
-    classes = output_shape[-1] or 0
-    flat = labels.shape in ((len(labels),), (len(labels), 1))
-    if flat and np.issubdtype(labels.dtype, np.integer):
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(f"smart: labels {labels.min()}..{labels.max()}, but the model has {classes} outputs")
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if labels.shape[1:] != tuple(output_shape[1:]):
-        raise ValueError(
-            f"smart: labels of shape {labels.shape} for outputs {output_shape}: give class numbers or rows"
-        )
-    if labels.ndim == 2 and classes > 1 and (labels >= 0).all() and np.allclose(labels.sum(1), 1, atol=1e-3):
-        return keras.losses.CategoricalCrossentropy(from_logits=True)
-    return keras.losses.MeanSquaredError()
 
 
 def _facts(model: keras.Model) -> list[tuple[str, str]]:

@@ -353,7 +353,7 @@ def test_options_that_make_no_sense_are_errors(samples: tuple) -> None:
         ({"bits": 3, "budget_ebops": 9}, "give one of them"),
         ({"bits": 5}, "candidates are 2, 3, 4, 6"),
         ({"budget_ebops": 5}, "narrowest candidates of all layers cost"),
-        ({"labels": y[:5]}, "5 labels for 96 samples"),
+        ({"labels": y[:5]}, "96 samples and 5 labels"),
         ({"labels": y + 1}, "from 1 to 3; they must be whole numbers of classes, 0 to 2"),
         ({"labels": np.zeros((96, 2))}, r"labels of shape \(96, 2\)"),
     ):

@@ -142,22 +142,3 @@ def test_what_cannot_be_is_refused_by_name():
     alone = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(2)])
     with pytest.raises(ConversionError, match=r"'norm'.*follows no layer"):
         smart.quantize(alone, X[:, 0, 0, :1].repeat(3, 1), Y)
-
-
-LABELS = {
-    "numbers": (np.array([0, 1, 1]), keras.losses.SparseCategoricalCrossentropy),
-    "rows": (np.array([[0.5, 0.5], [1, 0], [0, 1]]), keras.losses.CategoricalCrossentropy),
-    "values": (np.array([[0.5, 3.5], [1, 0], [0, 1]]), keras.losses.MeanSquaredError),
-}
-
-
-@pytest.mark.parametrize("kind", LABELS)
-def test_the_loss_follows_from_the_labels(kind):
-    labels, loss = LABELS[kind]
-    assert type(smart.loss_for(labels, (None, 2))) is loss
-
-
-@pytest.mark.parametrize("labels", [np.array([0, 2]), np.array([[1, 2, 3]])], ids=["too many classes", "other shape"])
-def test_labels_that_do_not_fit_are_refused(labels):
-    with pytest.raises(ValueError, match="smart: labels"):
-        smart.loss_for(labels, (None, 2))

@@ -17,6 +17,7 @@ from hgq.methods.gmpq.imitation import rank_correlation
 from hgq.methods.gmpq.search import Search, attribution_maps, search
 from hgq.methods.gmpq.supernet import Candidates, SuperNet
 from hgq.methods.gmpq.trim import trim
+from hgq.methods.labels import loss_for
 from hgq.methods.network import build, fold
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.result import Result
@@ -97,19 +98,11 @@ def quantize(
 
 
 def _loss(folded: keras.Model, data: np.ndarray, labels: np.ndarray) -> keras.losses.Loss:
-    classes = folded.outputs[0].shape[-1]
-    if len(labels) != len(data) or not len(data):
-        raise ValueError(f"{len(labels):,} labels for {len(data):,} samples; give one for each")
-    if labels.ndim == 1:
-        if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"labels of dtype {labels.dtype} from {labels.min()} to {labels.max()}; they must be whole numbers of "
-                f"classes, 0 to {classes - 1}"
-            )
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if labels.shape != (len(data), classes):
-        raise ValueError(f"labels of shape {labels.shape}; give class numbers, or rows of {classes} probabilities")
-    return keras.losses.CategoricalCrossentropy(from_logits=True)
+    """Attribution is that of a class, so labels must be classes."""
+    loss = loss_for(labels, tuple(folded.output_shape), len(data))
+    if isinstance(loss, keras.losses.MeanSquaredError):
+        raise ValueError("the labels' rows do not sum to 1; give class numbers, or rows of probabilities")
+    return loss
 
 
 def _too_small(budget: int, narrowest: int) -> str:
