@@ -18,6 +18,9 @@ from hgq.quantizers.exact import Tensor
 _AVERAGES: WeakKeyDictionary[keras.Model, list[tuple[Any, np.ndarray]]] = WeakKeyDictionary()
 """Variables of the models that `Freeze` trains, and their averages. Not in the models, where Keras would track them."""
 
+START = 0.01
+"""Part that the weights from which averaging starts may have in the end: they were trained at a higher rate."""
+
 
 class Held(keras.constraints.Constraint):
     """Whatever an optimizer makes of a variable, it is the value that it had.
@@ -93,8 +96,10 @@ class Freeze(keras.callbacks.Callback):
     From epoch ``ceil((1 - fraction) * epochs)`` on (counted from 0)::
 
         b, i, f of every quantizer     keep their values exactly, whatever the optimizer
-        a = a * average**n + w * (1 - average**n)     at the end of an epoch of n steps, for every other trained w
+        a = a * m**n + w * (1 - m**n)                 at the end of an epoch of n steps, for every other trained w
         w = w - damping * (w - q(w))                  then, for weights of layers; see `damp`
+
+    with m = average, but in a short run ``START**(1/N)``, N steps from here to the end, where that is less.
 
     Validation, costs in the logs, `ParetoFront` and the model in the end have a; training goes on with w. A function of
     the epoch but for a, which starts at w where a resumed run begins.
@@ -103,7 +108,7 @@ class Freeze(keras.callbacks.Callback):
 
     Args:
         fraction: part of the run, 0 to 1.
-        average: what is kept of the average in each step; 0 for no averaging.
+        average: what is kept of the average in each step, at most; 0 for no averaging.
         damping: 0 to 1.
         epochs: length of the run; None takes it from `fit`.
     """
@@ -172,7 +177,8 @@ class Freeze(keras.callbacks.Callback):
         held = _AVERAGES.get(self.model)
         if held is None or not self._steps:
             return
-        kept = self.average**self._steps
+        steps = ((self.epochs or self.params["epochs"]) - self.start) * self._steps
+        kept = min(self.average, START ** (1.0 / max(steps, 1))) ** self._steps
         self._steps = 0
         _AVERAGES[self.model] = [(v, a * kept + _value(v) * (1.0 - kept)) for v, a in held]
 

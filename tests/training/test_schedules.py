@@ -66,13 +66,14 @@ class Watch(keras.callbacks.Callback):
         self.kernels.append(values([self.model.layers[0].kernel]))
 
 
-def test_the_last_part_of_a_run_has_held_widths_and_ends_with_averages():
+@pytest.mark.parametrize(("average", "each"), [(0.3, 0.3), (0.9, 0.01 ** (1 / 4))], ids=["as given", "a short run"])
+def test_the_last_part_of_a_run_has_held_widths_and_ends_with_averages(average, each):
     made, watch = model(), Watch()
-    fit(made, Freeze(0.5, average=0.9), watch, epochs=4, validation_data=None, batch_size=24)
+    fit(made, Freeze(0.5, average=average), watch, epochs=4, validation_data=None, batch_size=24)
     assert not same(watch.widths[0], watch.widths[1])
     assert same(watch.widths[1], watch.widths[2]) and same(watch.widths[1], watch.widths[3])
     assert same(watch.widths[1], values(widths(made)))
-    kept = 0.9**2  # two steps an epoch
+    kept = each**2  # two steps an epoch
     first = watch.kernels[1][0] * kept + watch.kernels[2][0] * (1 - kept)
     expected = first * kept + watch.kernels[3][0] * (1 - kept)
     assert np.abs(values([made.layers[0].kernel])[0] - expected).max() < 1e-6
