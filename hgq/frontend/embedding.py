@@ -21,6 +21,7 @@ class _Index:
     rounding: str = "TRN"
     overflow: str = "SAT"
     range_known: bool = True
+    group: tuple[int, ...] = ()
 
     def types(self, shape: tuple[int, ...]) -> FixedArray:
         return FixedArray.full(shape, FixedType(False, self.bits, 0))
