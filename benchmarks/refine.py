@@ -22,21 +22,21 @@ from typing import Any
 
 import keras
 import numpy as np
+from pareto_tasks import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path += [str(ROOT / "examples"), str(ROOT / "benchmarks")]
+sys.path.append(str(ROOT / "examples"))
 
-import datasets  # noqa: E402
+import datasets
 
-from hgq.emit.verilog import emit_verilog  # noqa: E402
-from hgq.frontend.model import read_model  # noqa: E402
-from hgq.layers import QConv2D, QDense  # noqa: E402
-from hgq.netlist.cost import lut_estimate  # noqa: E402
-from hgq.options import PART  # noqa: E402
-from hgq.plan import plan  # noqa: E402
-from hgq.ports import Port  # noqa: E402
-from hgq.sim.yosys import synthesise  # noqa: E402
-from hgq.training import BetaSchedule, calibrate, refine  # noqa: E402
+from hgq.emit.verilog import emit_verilog
+from hgq.frontend.model import read_model
+from hgq.layers import QConv2D, QDense
+from hgq.netlist.cost import lut_estimate
+from hgq.options import PART
+from hgq.plan import plan
+from hgq.ports import Port
+from hgq.sim.yosys import synthesise
+from hgq.training import BetaSchedule, calibrate, refine
 
 FOLDER = ROOT / "runs/benchmarks/refine"
 

@@ -43,7 +43,8 @@ ALLOWED: dict[str, set[str]] = {
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
     "refinement": IR | {"native", "quantizers", "layers", "resource", "training", "frontend"},
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
-    "methods": IR | {"quantizers", "layers", "resource", "training", "frontend", "importers"},
+    "model_file": set(),
+    "methods": IR | {"model_file", "quantizers", "layers", "resource", "training", "frontend", "importers"},
     "data": set(),
     "plan": NETLIST | {"lower", "passes"},
     "memory": {"ir"},
@@ -56,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "writing": REPORT | {"folder", "plan", "project"},
     "conversion": REPORT
     | {"data", "memory", "options", "staging", "writing", "folder", "project", "frontend", "importers", "training"},
-    "cli": REPORT | {"convert", "Project", "methods", "load", "training"},
+    "cli": REPORT | {"convert", "Project", "model_file", "methods", "load", "training"},
 }
 KERAS_FREE = ("fixed", "errors", "ir", "netlist", "lower", "passes", "emit", "resource", "cli")
 KERAS = {"keras", "tensorflow", "jax", "torch"}

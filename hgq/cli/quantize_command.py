@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +11,9 @@ from hgq.cli.arrays import load_array, load_arrays
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
-from hgq.methods.listed import METHODS
+from hgq.methods.listed import METHODS, MethodName
+from hgq.model_file import check_files
 
-MethodName = StrEnum("MethodName", [(name.upper(), name) for name in METHODS])  # type: ignore[misc]
 EXAMPLES = {
     "input_range": "--input-range 0:1",
     "data": "--data x.npy",
@@ -96,9 +95,8 @@ def quantize(
         "policy": policy,
     }
     with exit_codes():
-        options = _checked(method.value, {name: value for name, value in given.items() if value is not None})
-        if not model.is_file():
-            raise ValueError(f"{model}: there is no such file; give the file that model.save wrote")
+        check_files(model, out)
+        options = _checked(method, {name: value for name, value in given.items() if value is not None})
         with Steps() as step:
             step("start Keras")
             start_keras()
@@ -108,7 +106,7 @@ def quantize(
                 from hgq.methods.policy import load_policy
 
                 options["policy"] = load_policy(policy)
-            result = run(method.value, model, out, options | {"drop_softmax": drop_softmax}, step)
+            result = run(method, model, out, options | {"drop_softmax": drop_softmax}, step)
         typer.echo(result.summary())
         typer.echo(f"model: {out}")
         if "policy" in result.details:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from hgq.cli.arrays import load_arrays
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
+from hgq.model_file import check_files, save_whole
 
 
 class Loss(StrEnum):
@@ -66,12 +66,7 @@ def refine(
     Exit codes: 0 done; 2 usage, model, data or tool; 3 a bug in hgq.
     """
     with exit_codes():
-        if out.suffix != ".keras":
-            raise ValueError(f"{out}: Keras saves models as .keras; name such a file")
-        if not out.absolute().parent.is_dir():
-            raise ValueError(f"{out}: there is no folder {out.absolute().parent}; make it")
-        if not model.is_file():
-            raise ValueError(f"{model}: there is no such file; give the file that model.save wrote")
+        check_files(model, out)
         x = load_arrays(data, "--data")
         y = None if labels is None else load_arrays(labels, "--labels", axes=1)
         with Steps() as step:
@@ -98,12 +93,7 @@ def refine(
                 seed=seed,
                 progress=step,
             )
-            part = out.with_name(f".{out.stem}.{os.getpid()}.keras")
-            try:
-                found.model.save(part)
-                part.replace(out)
-            finally:
-                part.unlink(missing_ok=True)
+            save_whole(found.model, out)
         typer.echo(str(found))
         typer.echo(f"model: {out}")
 

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MethodName(StrEnum):
+    """What --method takes."""
+
+    REX = "rex"
+    GMPQ = "gmpq"
+    MRECG = "mrecg"
+    SMART = "smart"
 
 
 @dataclass(frozen=True)
@@ -22,25 +32,25 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "rex": Method(
+    MethodName.REX: Method(
         "hgq.methods.rex",
         "no data: expands what rounding leaves over, in as many orders and rows as a budget allows",
         ("bits", "budget_ebops", "orders", "gamma", "activation_bits", "input_range", "policy"),
         ("input_range",),
     ),
-    "gmpq": Method(
+    MethodName.GMPQ: Method(
         "hgq.methods.gmpq",
         "labelled data: searches widths by layer that keep attribution in order, and fine-tunes",
         ("bits", "budget_ebops", "data", "labels", "epochs", "eta", "policy"),
         ("data", "labels"),
     ),
-    "mrecg": Method(
+    MethodName.MRECG: Method(
         "hgq.methods.mrecg",
         "some hundred samples, no labels: decides which way each weight is rounded, part by part",
         ("bits", "activation_bits", "data", "policy"),
         ("data",),
     ),
-    "smart": Method(
+    MethodName.SMART: Method(
         "hgq.methods.smart",
         "labelled data: trains on with weights of -mu, mu and, where a layer profits from it, 0",
         ("data", "labels", "gamma", "depth", "epochs"),

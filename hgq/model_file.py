@@ -1,0 +1,36 @@
+"""Commands that read one model file and write another: what is refused beforehand, and how the file appears."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def check_files(model: Path, out: Path) -> None:
+    """Refuses a model that is not there, and a place where the result could not be written or would replace it.
+
+    Raises:
+        ValueError: naming the file and what to do.
+    """
+    if not model.is_file():
+        raise ValueError(f"{model}: there is no such file; give the file that model.save wrote")
+    if out.suffix != ".keras":
+        raise ValueError(f"{out}: Keras saves models as .keras files; name it {out.with_suffix('.keras').name}")
+    if out.is_dir():
+        raise ValueError(f"{out}: this is a folder; name a file")
+    if out.exists() and out.samefile(model):
+        raise ValueError(f"{out}: this is the model that is read; give the result another name")
+    folder = out.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{out}: nothing can be written to {folder}; make it, or name another folder")
+
+
+def save_whole(model: Any, out: Path) -> None:
+    """Saves a Keras model so that `out` is there whole or as it was."""
+    made = out.with_name(f".{out.stem}.{os.getpid()}.keras")
+    try:
+        model.save(made)
+        made.replace(out)
+    finally:
+        made.unlink(missing_ok=True)
