@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hgq.ir.ops import OPS
 from hgq.refinement.moves import Moves
 from hgq.refinement.native import TYPE, Evaluator
-from hgq.refinement.network import build_network, rows_of
+from hgq.refinement.network import RULES, build_network, rows_of
 from hgq.refinement.owners import find_owners
 from hgq.refinement.refine import _golden
 from hgq.refinement.writing import write_back
@@ -92,3 +93,7 @@ def test_the_cost_of_a_sum_is_that_of_the_formula() -> None:
     assert checked
     rectified = (a["kind"] == 2) & (a["rule"]["rectified"] == 1)
     assert (costs[rectified] == widths[rectified] * PRICES["rectifier"]).all()
+
+
+def test_every_operation_has_a_rule() -> None:
+    assert set(RULES) == set(OPS)
