@@ -32,16 +32,25 @@ def _version(module: str) -> str:
 
 def python() -> Path:
     """The interpreter of the peers' environment, which is made on first use."""
-    interpreter = FOLDER / "bin" / "python"
-    wanted = "\n".join([*PEERS, *(f"{name}=={_version(module)}" for name, module in SHARED.items())])
-    stamp = FOLDER / "installed.txt"
+    return interpreter(FOLDER, [*PEERS, *(f"{name}=={_version(module)}" for name, module in SHARED.items())], True)
+
+
+def interpreter(folder: Path, packages: list[str], constrained: bool = False) -> Path:
+    """The interpreter of an environment with these packages, which is made on first use.
+
+    constrained: what they pull in is of the versions that this project is tested with.
+    """
+    found = folder / "bin" / "python"
+    wanted = "\n".join(packages)
+    stamp = folder / "installed.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {FOLDER}: {wanted.replace(chr(10), ', ')}", file=sys.stderr)
-        venv.create(FOLDER, with_pip=True, clear=True)
-        command = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), *wanted.splitlines()], check=True)
+        print(f"making {folder}: {wanted.replace(chr(10), ', ')}", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        command = [str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        limits = ["-c", str(ROOT / "constraints.txt")] if constrained else []
+        subprocess.run([*command, *limits, *packages], check=True)
         stamp.write_text(wanted)
-    return interpreter
+    return found
 
 
 def environment(backend: str, threads: int | None = None) -> dict[str, str]:

@@ -56,7 +56,7 @@ def read_archive(path: Path, weights: Path | None = None) -> Archive:
         text = f"it cannot be read: {type(broken).__name__}: {reason[0] if reason else ''}"
         raise refused(path, text, "save the model again with the library that trained it") from broken
     if path.suffix == ".onnx":
-        raise refused(path, "ONNX and QONNX files are not read", "give the Keras or QKeras model that it was made from")
+        raise refused(path, "this takes Keras models, not ONNX", "load it with hgq.load, or convert it as it is")
     raise refused(
         path,
         "this is no .keras file, no .h5 file of a whole model, and no .json file with its weights",

@@ -10,6 +10,7 @@ import numpy as np
 from hgq.frontend.context import Unconvertible
 from hgq.importers.network import Record
 from hgq.importers.types import Types, store_constant
+from hgq.layers import QBatchNormalization
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ def linear(
         constant.types.store(getattr(layer, f"{what}_quantizer"))
         wanted = constant.wanted.reshape(constant.latent.shape)
         store_constant(layer, what, getattr(layer, what), constant.latent, wanted)
+    return layer
+
+
+def normalisation(name: str, shape: tuple, parts: dict[str, Constant], given: Types) -> Any:
+    """A built layer ``scale * x + offset`` for inputs of `shape`, constants "scale" and "offset" for each channel."""
+    quantizers: dict[str, Any] = {f"{part}_quantizer": c.types.quantizer(constant=True) for part, c in parts.items()}
+    layer = QBatchNormalization(input_quantizer=given.quantizer(), name=name, epsilon=2.0**-40, **quantizers)
+    layer.build(shape)
+    given.store(layer.input_quantizer)
+    variables: dict[str, Any] = {"scale": layer.norm_gamma, "offset": layer.norm_beta}
+    for part, constant in parts.items():  # mean 0 and variance 1: the statistics are in scale and offset
+        constant.types.store(getattr(layer, f"{part}_quantizer"))
+        variables[part].assign(constant.wanted)
     return layer
 
 

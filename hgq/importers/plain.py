@@ -13,13 +13,12 @@ import numpy as np
 from hgq.frontend.context import Unconvertible
 from hgq.importers import keras_layers
 from hgq.importers.given import Given
-from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, arguments_of, linear, weights_of
+from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, arguments_of, linear, normalisation, weights_of
 from hgq.importers.network import Call, Importer, Record, Reference
 from hgq.importers.passing import input_types
 from hgq.layers import (
     QAveragePooling1D,
     QAveragePooling2D,
-    QBatchNormalization,
     QConv1D,
     QConv1DTranspose,
     QConv2D,
@@ -130,15 +129,7 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     values = read_norm(record, len(shapes[0]))
     parts = {part: importer.given.constant(record.name, part, value) for part, value in values.items()}
     given = importer.given.input(record.name)
-    quantizers: dict[str, Any] = {f"{part}_quantizer": c.types.quantizer(constant=True) for part, c in parts.items()}
-    layer = QBatchNormalization(input_quantizer=given.quantizer(), name=record.name, epsilon=2.0**-40, **quantizers)
-    layer.build(shapes[0])
-    given.store(layer.input_quantizer)
-    variables: dict[str, Any] = {"scale": layer.norm_gamma, "offset": layer.norm_beta}
-    for part, constant in parts.items():  # mean 0 and variance 1: the statistics are in scale and offset
-        constant.types.store(getattr(layer, f"{part}_quantizer"))
-        variables[part].assign(constant.wanted)
-    return layer
+    return normalisation(record.name, shapes[0], parts, given)
 
 
 def read_norm(record: Record, rank: int) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from hgq.importers.linear import CONV, DEPTHWISE, POOL, TRANSPOSE, Constant, arg
 from hgq.importers.network import Call, Importer, Record
 from hgq.importers.passing import input_types, quantized
 from hgq.importers.qkeras_types import Spec, activation_types, constant, spec_of
+from hgq.importers.signs import affine, below, named
 from hgq.importers.types import Types
 from hgq.layers import (
     QAveragePooling2D,
@@ -88,20 +89,10 @@ def activation(importer: Importer, given: Any, name: str, argument: str) -> Call
         bits = spec["bits"] * np.ones((1,), np.int64)
         unsigned = Types(0 * bits, bits, bits, Rounding.RND_CONV, Overflow.SAT)
         last = quantized(unsigned, name)
-        return lambda x: last(_affine(x, 0.5, 0.5, name))
+        return lambda x: last(affine(x, 0.5, 0.5, name))
     if spec.kind in ("binary", "quantized_bits", "ternary"):
         return _sign(importer, spec, name)
     raise Unconvertible(f"its {argument} is {spec.kind}, which has no exact meaning here", FIX)
-
-
-def _affine(x: Any, factor: float, offset: float, name: str) -> Any:
-    """``factor * x + offset``, two operations with names of their own."""
-    return _named(_named(x * factor, f"{name}_scaled") + offset, f"{name}_shifted")
-
-
-def _named(t: Any, name: str) -> Any:
-    t._keras_history.operation.name = name
-    return t
 
 
 def _sign(importer: Importer, spec: Spec, name: str) -> Call:
@@ -110,17 +101,9 @@ def _sign(importer: Importer, spec: Spec, name: str) -> Call:
     scale = 1.0 if alpha is None else alpha
     if not isinstance(scale, int | float) or scale <= 0 or math.frexp(scale)[0] != 0.5:
         raise Unconvertible(f"its {spec.argument} {spec.kind} has alpha={alpha!r}", "train with alpha=1")
-    one = np.ones((1,), np.int64)
-
-    def below(x: Any, bound: float, part: str, frac: int) -> Any:
-        """-1 where x < bound, else 0: what is below 0 has a floor of -1 LSB or less, of an LSB that x has."""
-        types = Types(one, 0 * one, frac * one, Rounding.TRN, Overflow.SAT)
-        x = _named(x - bound, f"{name}_{part}_moved") if bound else x
-        return _named(quantized(types, f"{name}_{part}")(x) * 2.0**frac, f"{name}_{part}_unit")
-
     if spec.kind != "ternary":
         low, high = (0.0, scale) if _zero_one(spec) else (-scale, scale)
-        return lambda x: _affine(below(x, 0.0, "sign", 0), high - low, high, name)
+        return lambda x: affine(below(x, 0.0, f"{name}_sign"), high - low, high, name)
 
     def ternary(x: Any) -> Any:
         known = importer.types(x)
@@ -132,10 +115,10 @@ def _sign(importer: Importer, spec: Spec, name: str) -> Call:
         if not bound > 0:
             raise Unconvertible(f"its {spec.argument} has threshold={spec['threshold']!r}", "use one above 0")
         # 1 + below(x, bound) is 1 where x >= bound, and likewise of -x.
-        plus = below(x, bound, "plus", 0)
-        minus = below(_named(x * -1.0, f"{name}_turned"), bound, "minus", 0)
-        y = _named(plus - minus, f"{name}_difference")
-        return y if scale == 1 else _named(y * scale, f"{name}_scaled")
+        plus = below(x, bound, f"{name}_plus")
+        minus = below(named(x * -1.0, f"{name}_turned"), bound, f"{name}_minus")
+        y = named(plus - minus, f"{name}_difference")
+        return y if scale == 1 else named(y * scale, f"{name}_scaled")
 
     return ternary
 

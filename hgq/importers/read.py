@@ -13,6 +13,7 @@ from hgq.importers import hgq2, plain, qkeras
 from hgq.importers.archive import Archive, read_archive, refused
 from hgq.importers.given import UserTypes
 from hgq.importers.network import Importer
+from hgq.importers.qonnx import load_qonnx
 
 OURS = "hgq-fpga"
 PACKAGES = {"hgq": "HGQ2", "hgq_fpga": OURS, "qkeras": "QKeras"}
@@ -81,21 +82,31 @@ def imported(
 ) -> tuple[keras.Model, str]:
     """As `load`; also the name of the library that made the model."""
     path = Path(path)
+    if path.suffix == ".onnx":
+        for name, unused in (("weights", weights), ("types", types)):
+            if unused is not None:
+                raise refused(path, f"{name} is for other files; this one has its own", f"leave {name} out")
+        return load_qonnx(path, port_type(input_type), drop_softmax), "QONNX"
     archive = read_archive(path, None if weights is None else Path(weights))
     library = library_of(archive)
     if library == OURS:
-        for name, value in (("drop_softmax", drop_softmax or None), ("types", types)):
-            if value is not None:
+        for name, given in (("drop_softmax", drop_softmax or None), ("types", types)):
+            if given is not None:
                 what = f"{name} is for models of other libraries; this is one of ours"
                 raise refused(path, what, f"leave {name} out")
         return load_model(path), library
-    try:
-        port = FixedType.parse(input_type) if input_type else None
-    except ValueError as reason:
-        raise ValueError(f"input_type: {reason}") from None
+    port = port_type(input_type)
     if library != "Keras":
         if types is not None:
             raise refused(path, f"a model of {library} has its types already", "leave types out")
         return Importer(archive, *HANDLERS[library], port, drop_softmax).build(), library
-    given = UserTypes.of(types)
-    return Importer(archive, *HANDLERS[library], port, drop_softmax, given, plain.prepare).build(), library
+    own = UserTypes.of(types)
+    return Importer(archive, *HANDLERS[library], port, drop_softmax, own, plain.prepare).build(), library
+
+
+def port_type(text: str | None) -> FixedType | None:
+    """As "s16f8", for an input of the model."""
+    try:
+        return FixedType.parse(text) if text else None
+    except ValueError as reason:
+        raise ValueError(f"input_type: {reason}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,10 @@ class Types:
             for name in ("signed", "width", "frac")
         )
         return Types(signed, width - signed, frac, self.rounding, self.overflow)
+
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> Types:
+        """The same with its arrays changed alike, as with axes in another order."""
+        return Types(change(self.signed), change(self.bits), change(self.frac), self.rounding, self.overflow)
 
     @property
     def granularity(self) -> str:

@@ -59,7 +59,7 @@ def _all() -> dict[str, Golden]:
             names = file.namelist()
             for name in names:
                 stem = name.partition(".")[0]
-                if name.endswith((".keras", ".h5")):
+                if name.endswith((".keras", ".h5", ".onnx")):
                     arrays = np.load(io.BytesIO(file.read(f"{stem}.npz")))
                     x, y = ([arrays[k] for k in sorted(arrays) if k[0] == letter] for letter in "xy")
                     found[f"{packed.stem}-{stem}"] = Golden(packed.stem, name, file.read(name), x, y)
@@ -67,6 +67,11 @@ def _all() -> dict[str, Golden]:
 
 
 GOLDEN = _all()
+OPTIONS: dict[str, dict[str, Any]] = {
+    "qonnx-image": {"input_type": "s10f7"},
+    "qonnx-bare": {"input_type": "s10f7", "drop_softmax": True},
+}
+"""Of `hgq.load`, for those that need some."""
 
 
 def layer(config: dict[str, Any], name: str) -> dict[str, Any]:

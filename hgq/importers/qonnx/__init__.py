@@ -1,0 +1,5 @@
+"""QONNX and ONNX files (Brevitas, FINN's model zoo): a graph of float operations and Quant nodes into our layers."""
+
+from hgq.importers.qonnx.build import OPERATIONS, QUANTIZERS, load_qonnx
+
+__all__ = ["OPERATIONS", "QUANTIZERS", "load_qonnx"]

@@ -1,0 +1,196 @@
+"""What has been put off, done: exactly as it stands, or as the staircase that the next quantizer makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgq.frontend.context import Unconvertible
+from hgq.importers.linear import Constant, normalisation
+from hgq.importers.passing import input_types, quantized
+from hgq.importers.qonnx.layout import channels_last
+from hgq.importers.qonnx.quant import Quant
+from hgq.importers.qonnx.staircase import NoLine, lines
+from hgq.importers.qonnx.value import Step, Value, grid, holding, uniform
+from hgq.importers.signs import affine, below, named
+from hgq.importers.types import Types
+
+FEW_BITS = 8
+"""Bits of a constant that is multiplied or added as it stands, where a staircase would do as well."""
+
+
+def settled(build: Any, value: Value, most_bits: int = 24) -> Value:
+    """The same value without steps, each of them done exactly.
+
+    Raises:
+        Unconvertible: a constant takes more than `most_bits` bits.
+    """
+    if not value.steps:
+        return value
+    value = build.rounded(value)
+    steps, value = value.steps, replace(value, steps=())
+    while steps:
+        if steps[0].kind == "relu":
+            tensor = keras.layers.ReLU(name=build.name(steps[0].node.name))(value.tensor)
+            value, steps = replace(value, tensor=tensor), steps[1:]
+            continue
+        linear = [step.kind != "relu" for step in steps]
+        count = linear.index(False) if False in linear else len(steps)
+        value, steps = _multiplied(build, value, steps[:count], most_bits), steps[count:]
+    return value
+
+
+def _multiplied(build: Any, value: Value, steps: tuple[Step, ...], most_bits: int) -> Value:
+    """Multiplications and additions as one of each."""
+    for step in steps:
+        for array in step.arrays if step.kind != "div" else (step.factor,):
+            if grid(np.asarray(array, np.float64))[0].max(initial=0) > most_bits:
+                raise _floating(step)
+    if not (value.scale == 1).all():
+        raise _floating(steps[0], f"the scale {value.scale.flat[0]:g} in front of it is no power of two")
+    scale, offset = np.ones((1,) * value.rank), np.zeros((1,) * value.rank)
+    for step in steps:
+        scale, offset = scale * step.factor, offset * step.factor + step.offset
+    name = build.name(steps[-1].node.name)
+    if uniform(scale) and uniform(offset):
+        tensor = value.tensor
+        if scale.flat[0] != 1:
+            tensor = named(tensor * float(scale.flat[0]), f"{name}_scaled")
+        if offset.flat[0] != 0:
+            tensor = named(tensor + float(offset.flat[0]), f"{name}_shifted")
+        return replace(value, tensor=tensor)
+    value, axis = channels_last(build, value, [scale, offset], steps[-1])
+    return replace(value, tensor=_normalised(build, value.tensor, _row(scale, axis), _row(offset, axis), name, steps))
+
+
+def _normalised(build: Any, tensor: Any, scale: np.ndarray, offset: np.ndarray, name: str, steps: Any) -> Any:
+    """``scale * tensor + offset``, for each index of the last axis."""
+    parts = {}
+    channels = int(tensor.shape[-1])
+    for part, values in (("scale", scale), ("offset", offset)):
+        values = np.broadcast_to(values, (channels,))
+        types = holding(values, axis=0)
+        if types is None:
+            raise _floating(steps[-1])
+        latent = values.astype(np.float32)
+        if (latent != values).any():
+            raise _floating(steps[-1])
+        parts[part] = Constant(types, latent, latent)
+    return normalisation(name, tuple(tensor.shape), parts, input_types(build, tensor))(tensor)
+
+
+def _floating(step: Step, why: str = "") -> Unconvertible:
+    value = next((a for a in step.arrays if grid(a)[0].max(initial=0) > FEW_BITS), np.zeros(1))
+    what = why or f"its constants are floating-point numbers such as {value.flat[np.abs(value).argmax()]:.6g}"
+    return Unconvertible(
+        f"{step.node.kind} '{step.node.name}' has no exact meaning: {what}, and no Quant rounds what it makes",
+        "put a Quant behind it before anything else reads it (Brevitas: QuantIdentity, QuantReLU), or quantise its "
+        "constants (Brevitas: bias_quant)",
+    )
+
+
+def _row(array: np.ndarray, axis: int) -> np.ndarray:
+    return np.moveaxis(array, axis, -1).reshape(-1) if array.size > 1 else array.reshape(1)
+
+
+def quantised(build: Any, value: Value, quant: Quant) -> Value:
+    """What a Quant makes of data."""
+    quant.check_activation()
+    rounding = quant.data_rounding()
+    while value.steps and value.steps[-1].kind == "relu" and not quant.signed:
+        value = replace(value, steps=value.steps[:-1])  # it saturates at 0 all the same
+    scale = quant.scale
+    if scale.ndim > value.rank or (
+        scale.ndim and any(n not in (1, m) for n, m in zip(scale.shape[::-1], value.shape[::-1], strict=False))
+    ):
+        if scale.size != 1:
+            raise Unconvertible(
+                f"its scale of shape {scale.shape} does not fit the tensor {value.shape}", "export again"
+            )
+        scale = scale.reshape(())
+    scale = scale.reshape((1,) * (value.rank - scale.ndim) + scale.shape)
+    quant = replace(quant, scale=scale)
+    if (quant.powers or quant.bipolar) and (value.scale == 1).all():
+        try:
+            value = settled(build, value, FEW_BITS)
+        except Unconvertible:
+            pass
+        else:
+            return _plainly(build, value, quant, rounding)
+    return _stairs(build, value, quant)
+
+
+def _plainly(build: Any, value: Value, quant: Quant, rounding: Any) -> Value:
+    """One of our quantizers; where a scale differs from channel to channel these are last."""
+    name = build.name(quant.node.name)
+    if quant.bipolar:
+        return _bipolar(value, quant, below(value.tensor, 0.0, f"{name}_sign"), name)
+    if quant.scale.size > 1:
+        value, _ = channels_last(build, value, [quant.scale], Step(quant.node, "mul", (quant.scale,)))
+    types = quant.types(value.rank, rounding)
+    moved = types.each(value.ours)
+    return Value.of(quantized(moved, name)(value.tensor), value.axes)
+
+
+def _bipolar(value: Value, quant: Quant, sign: Any, name: str) -> Value:
+    """-1 or 1, times the scale, of what is -1 or 0."""
+    if not uniform(quant.scale):
+        raise Unconvertible("its scale differs from channel to channel", "use one scale")
+    unit = float(quant.scale.flat[0]) if quant.powers else 1.0
+    left = np.ones((1,) * value.rank) * (1.0 if quant.powers else float(quant.scale.flat[0]))
+    return Value.of(affine(sign, 2 * unit, unit, name), value.axes, left)
+
+
+def _stairs(build: Any, value: Value, quant: Quant) -> Value:
+    """Everything since the last exact value, and the quantizer, as one line for each channel and a floor."""
+    value = build.rounded(value)
+    arrays = [value.scale, quant.scale, *(a for step in value.steps for a in step.arrays)]
+    value, axis = channels_last(build, value, arrays, Step(quant.node, "mul", (quant.scale,)))
+    steps = [(step, tuple(_row(a, axis) for a in step.arrays)) for step in value.steps]
+    before, after = _row(value.scale, axis), _row(quant.scale, axis)
+    held = Types.of(build.types(value.tensor)).shared()
+    bits, frac, signed = (a.reshape(-1) for a in (held.bits, held.frac, held.signed))
+    lsb = np.ldexp(1.0, -frac) * before
+
+    def level(t: np.ndarray) -> np.ndarray:
+        x = (t * lsb).astype(np.float32)
+        with np.errstate(over="ignore"):
+            for step, rows in steps:
+                x = step.apply(x, rows)
+            y = quant.integers(x, after)
+        return np.where(y > 0, 0, -1) if quant.bipolar else y
+
+    slope = lsb / after
+    for step, _ in steps:
+        slope = slope * _row(step.factor, axis)
+    channels = len(frac)
+    slope = np.broadcast_to(slope, (channels,))
+    bottom, top = (-1, 0) if quant.bipolar else (quant.lo, quant.hi)
+    far = np.where(slope < 0, 1, -1) * (1 << 50)
+    plateau = level(far[None])[0]
+    rectified = bottom < 0 and not quant.bipolar and bool((plateau == 0).all())
+    lo, hi = np.where(signed > 0, -(1 << bits), 0), (1 << bits) - 1
+    try:
+        found = lines(level, lo, hi, slope, 0 if rectified else bottom, top)
+    except NoLine as reason:
+        raise Unconvertible(
+            f"what lies between it and the sums before it is no line with a floor: {reason}",
+            "train with fewer bits, or with scales and normalisations of fewer bits",
+        ) from None
+    unit = np.ldexp(1.0, -quant.fracs(value.rank)).reshape(-1) if quant.powers and not quant.bipolar else np.ones(1)
+    m, b, f = (np.array([getattr(line, part) for line in found], np.int64) for part in "mbf")
+    name = build.name(quant.node.name)
+    scale, offset = np.ldexp(m.astype(np.float64), frac - f) * unit, np.ldexp(b.astype(np.float64), -f) * unit
+    steps_named = value.steps or (Step(quant.node, "mul", (quant.scale,)),)
+    tensor = _normalised(build, value.tensor, scale, offset, build.name(f"{name}_line"), steps_named)
+    if quant.bipolar:
+        return _bipolar(value, quant, below(tensor, 0.0, f"{name}_sign"), name)
+    if rectified:
+        tensor = keras.layers.ReLU(name=build.name(f"{name}_relu"))(tensor)
+    types = quant.types(value.rank, quant.data_rounding().__class__.TRN)
+    moved = types.each(value.ours)
+    left = np.ones((1,) * value.rank) if quant.powers else quant.scale.astype(np.float64)
+    return Value.of(quantized(moved, name)(tensor), value.axes, left)
