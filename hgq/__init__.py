@@ -3,7 +3,7 @@
 hgq.quantizers, layers      train: Keras layers whose fixed-point types are learned
 hgq.resource, training      train: what the hardware will cost as a part of the loss, callbacks
 hgq.refinement              train: single weights and widths of the integer network, once training is done
-hgq.importers               convert: models of HGQ2, QKeras and plain Keras -> ours, exactly
+hgq.importers               convert: models of HGQ2, QKeras, QONNX and plain Keras -> ours, exactly
 hgq.frontend -> hgq.ir      convert: Keras -> integer graph, the golden model; from here on there are no floats
 hgq.emit (hls4ml)           convert: integer graph -> hls4ml project (C++)
 hgq.lower -> hgq.netlist    convert: integer graph -> shift-add logic, improved by hgq.passes

@@ -98,7 +98,7 @@ def supported_layers() -> str:
 
 def imported_models() -> str:
     """A row for each library, of its handlers and quantizers."""
-    from hgq.importers import hgq2, hgq2_types, keras_layers, plain, qkeras, qkeras_types
+    from hgq.importers import hgq2, hgq2_types, keras_layers, plain, qkeras, qkeras_types, qonnx
 
     def names(handlers: dict) -> str:
         own = {name for name, handler in handlers.items() if keras_layers.HANDLERS.get(name) is not handler}
@@ -117,9 +117,18 @@ def imported_models() -> str:
         ),
         ("Keras 3: `.keras`; Keras 2: `.h5`, `.json` and weights", names(plain.HANDLERS), "types that you give"),
     )
+    onnx = (
+        "QONNX (Brevitas, FINN): `.onnx`",
+        ", ".join(f"`{name}`" for name in qonnx.OPERATIONS),
+        ", ".join(f"`{name}`" for name in qonnx.QUANTIZERS)
+        + "; any scale, of a tensor or of channels; data: "
+        + ", ".join(qonnx.DATA_ROUNDINGS)
+        + "; constants: every rounding mode; no zero points",
+    )
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     also = ", ".join(f"`{name}`" for name in keras_layers.HANDLERS)
-    return f"| model | layers | quantizers |\n|---|---|---|\n{table}\nand in all of them Keras' {also}.\n"
+    last = f"| {' | '.join(onnx)} |\n"
+    return f"| model | layers | quantizers |\n|---|---|---|\n{table}{last}\nand in all but the last Keras' {also}.\n"
 
 
 def methods() -> str:

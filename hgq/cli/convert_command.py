@@ -42,7 +42,8 @@ FILE = "FILE.npy"
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def convert(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="the trained model: .keras, or .h5 or .json of QKeras and Keras 2")
+        Path,
+        typer.Argument(metavar="MODEL", help="the trained model: .keras; .h5 or .json of QKeras or Keras 2; .onnx"),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to write; replaced if it holds a project")],
     calibrate: Annotated[

@@ -58,10 +58,11 @@ def load(
     The model can be converted like any other, and trained on.
 
     Args:
-        path: a .keras file, a .h5 file of a whole model, or a .json file of an architecture.
+        path: a .keras file, a .h5 file of a whole model, a .json file of an architecture, or an .onnx file.
         weights: the .h5 file of the weights that belong to a .json file.
         input_type: as "s16f8": what the inputs are rounded to, for models that do not say it themselves.
-        drop_softmax: leave a softmax at the end out; the model then gives its logits.
+        drop_softmax: leave a softmax at the end out; the model then gives its logits. Of an .onnx file also what scales
+            and shifts all outputs alike where that is not exact.
         types: for plain Keras models, which have none: ``"s8f6"`` for everything but outputs, or for each layer, by its
             name or "*" for all others, the types of its "input", "kernel" and "bias" and, if it is to be quantised,
             "output" ("scale" and "offset" of a normalisation that is not folded); or a .json file that holds this.

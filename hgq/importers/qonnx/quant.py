@@ -30,6 +30,8 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - np.float32(0.5)),
 }
 """Rounding modes by the names that QONNX has for them; constants may have any of these."""
+DATA_ROUNDINGS = ("ROUND", "HALF_EVEN", "FLOOR", "without sign ROUND_TO_ZERO", "DOWN", "HALF_UP")
+"""Those that data may have, in words."""
 POWERS = (
     "train with scales that are powers of two (Brevitas: restrict_scaling_type=RestrictValueType.POWER_OF_TWO, as the "
     "...FixedPoint quantizers have)"

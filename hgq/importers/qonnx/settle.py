@@ -14,7 +14,7 @@ from hgq.importers.passing import input_types, quantized
 from hgq.importers.qonnx.layout import channels_last
 from hgq.importers.qonnx.quant import Quant
 from hgq.importers.qonnx.staircase import NoLine, lines
-from hgq.importers.qonnx.value import Step, Value, grid, holding, uniform
+from hgq.importers.qonnx.value import MOST_BITS, Step, Value, grid, holding, uniform
 from hgq.importers.signs import affine, below, named
 from hgq.importers.types import Types
 
@@ -22,7 +22,7 @@ FEW_BITS = 8
 """Bits of a constant that is multiplied or added as it stands, where a staircase would do as well."""
 
 
-def settled(build: Any, value: Value, most_bits: int = 24) -> Value:
+def settled(build: Any, value: Value, most_bits: int = MOST_BITS) -> Value:
     """The same value without steps, each of them done exactly.
 
     Raises:
@@ -72,7 +72,7 @@ def _normalised(build: Any, tensor: Any, scale: np.ndarray, offset: np.ndarray, 
     channels = int(tensor.shape[-1])
     for part, values in (("scale", scale), ("offset", offset)):
         values = np.broadcast_to(values, (channels,))
-        types = holding(values, axis=0)
+        types = holding(values, axis=0, most_bits=64)
         if types is None:
             raise _floating(steps[-1])
         latent = values.astype(np.float32)

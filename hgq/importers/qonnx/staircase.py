@@ -17,6 +17,10 @@ MOST_LEVELS = 1 << 12
 FRACS = range(-24, 41)
 
 
+MOST_BITS = 24
+"""Of m and b: float32 has no more."""
+
+
 class NoLine(Exception):
     """The staircase is no line of so few bits."""
 
@@ -59,20 +63,12 @@ def lines(
     if (last - first).max() > MOST_LEVELS:
         raise NoLine(f"{int((last - first).max())} levels are too many; {MOST_LEVELS} are the limit")
     steps = _steps(rising, start, end, first, last)
-    return [
-        _line(steps[c], (int(start[c]), int(first[c])), (int(end[c]), int(last[c])), abs(float(slope[c])), bottom, top)
-        if turned[c] > 0
-        else _turn(
-            _line(
-                steps[c], (int(start[c]), int(first[c])), (int(end[c]), int(last[c])), abs(float(slope[c])), bottom, top
-            )
-        )
-        for c in range(len(slope))
-    ]
-
-
-def _turn(line: Line) -> Line:
-    return Line(-line.m, line.b, line.f)
+    found = []
+    for c in range(len(slope)):
+        ends = (int(start[c]), int(first[c])), (int(end[c]), int(last[c]))
+        line = _line(steps[c], *ends, abs(float(slope[c])), bottom, top)
+        found.append(Line(int(turned[c]) * line.m, line.b, line.f))
+    return found
 
 
 def _steps(
@@ -124,8 +120,15 @@ def _line(steps: np.ndarray, start: tuple[int, int], end: tuple[int, int], slope
             if lowest is None or highest is None:
                 return Line(m, highest if lowest is None else lowest, f)
             if lowest <= highest:
-                return Line(m, _roundest(lowest, highest), f)
+                b = _roundest(lowest, highest)
+                if max(_significant(m), _significant(b)) <= MOST_BITS:
+                    return Line(m, b, f)
     raise NoLine(f"its steps are no line of up to {FRACS.stop - 1} fractional bits")
+
+
+def _significant(n: int) -> int:
+    """Bits from the first one to the last one."""
+    return (abs(n) // (n & -n)).bit_length() if n else 0
 
 
 def _roundest(lowest: int, highest: int) -> int:

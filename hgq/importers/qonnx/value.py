@@ -17,8 +17,9 @@ from hgq.frontend.context import Unconvertible
 from hgq.importers.qonnx.file import Node
 from hgq.importers.types import Types
 
-MOST_BITS = 24
-"""Bits that a constant may have that no Quant has made: whoever meant it to be fixed point gave it fewer."""
+MOST_BITS = 16
+"""Bits that a constant may have that no Quant has made. A float32 has 24, whatever it is: whoever meant fixed point
+gave it fewer, and ONNX rounds sums with such that have more."""
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,15 @@ def grid(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(whole > 0, 53 - zeros, 0), np.where(whole > 0, 53 - exponent - zeros, 0).astype(np.int64)
 
 
-def holding(values: np.ndarray, axis: int | None = None) -> Types | None:
-    """The narrowest type of all values, or of each index along `axis`; None where it takes more than MOST_BITS."""
+def holding(values: np.ndarray, axis: int | None = None, most_bits: int = MOST_BITS) -> Types | None:
+    """The narrowest type of all values, or of each index along `axis`; None where it takes more than `most_bits`."""
     v = np.asarray(values, np.float64)
     over = tuple(n for n in range(v.ndim) if n != axis)
     frac = np.max(grid(v)[1], axis=over, keepdims=True, initial=-(1 << 20), where=v != 0)
     frac = np.where(frac < -(1 << 19), 0, frac)
     largest = np.max(np.abs(v), axis=over, keepdims=True, initial=0)
     bits = np.maximum(np.frexp(largest)[1] + frac, 1)
-    if (bits > MOST_BITS).any() or (np.abs(frac) > 60).any():
+    if (bits > most_bits).any() or (np.abs(frac) > 60).any():
         return None
     signed = (v < 0).any(axis=over, keepdims=True).astype(np.int64)
     return Types(signed, bits.astype(np.int64), frac.astype(np.int64), Rounding.RND, Overflow.SAT_SYM)
