@@ -40,6 +40,14 @@ class Price:
             return flat
         return _luts(self._module, node, self._zeros, max(self._low[i], self._zeros[i]), self._top[i])
 
+    def bits(self, i: int) -> int:
+        """How many bits of node `i` anything reads."""
+        return min(self._module.nodes[i].width, self._top[i]) - self._low[i]
+
+    def table(self, i: int, inputs: int, entries: Sequence[int]) -> int:
+        """LUTs of a table of so many bits that computes what node `i` does."""
+        return table_luts((inputs, *(1,) * inputs, *entries), self._low[i], self._top[i])
+
     def add3(self, i: int, args: tuple[int, ...], shifts: tuple[int, ...], signs: tuple[int, ...]) -> int:
         """LUTs of an adder of three operands that computes what the sum `i` does, and is no constant."""
         width = min(self._module.nodes[i].width, self._top[i])

@@ -19,14 +19,16 @@ from hgq.passes.hoist_rounding import hoist_rounding
 from hgq.passes.insert_registers import fewest_cycles, insert_registers, shortest_clock
 from hgq.passes.join_tables import join_tables
 from hgq.passes.merge_constants import merge_constants
+from hgq.passes.tabulate import tabulate
 
 PIPELINE: list[Callable[[Module], Module]] = [
     hoist_rounding,  # first: moves the half of a rounding next to the bias ...
     merge_constants,  # ... so that one adder adds both ...
     absorb_constants,  # ... and then into the sum
+    tabulate,  # late, since it weighs what is left against tables
     join_tables,  # last: other passes know sums and tables
 ]
-"""What `optimise` runs on every module, in this order; adders of three operands are made before the last one."""
+"""What `optimise` runs on every module, in this order; adders of three operands are made before the last two."""
 
 
 def optimise(
@@ -50,7 +52,7 @@ def optimise(
 
 def _optimised(module: Module, target: Target, clock_ns: float, model: DelayModel) -> Module:
     for one in PIPELINE:
-        if one is join_tables and target.carry:  # no pass before it meets an adder of three operands
+        if one is tabulate and target.carry:  # no pass before it meets an adder of three operands
             module = fuse_adders(module, clock_ns, model)
         module = one(module)
     return module
@@ -68,4 +70,5 @@ __all__ = [
     "merge_constants",
     "optimise",
     "shortest_clock",
+    "tabulate",
 ]

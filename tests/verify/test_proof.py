@@ -94,6 +94,34 @@ def test_a_dense_network_is_proven_completely(rounding: str) -> None:
         assert result.latency == layout.latency and result.covered == result.cells
 
 
+def few_bits() -> Graph:
+    """Neurons of five of eight narrow inputs: bias, ReLU and quantizer are in one table with the sum."""
+    rng = np.random.default_rng(3)
+    b = Builder()
+    types = FixedArray(np.zeros(8, bool), np.array([1, 1, 1, 1, 1, 1, 2, 2]), np.zeros(8, int))
+    b.add("x", "input", types=types, rounding=Rounding.RND, overflow=Overflow.WRAP, origin="x")
+    weights = rng.integers(-8, 8, (8, 6))
+    weights[:3] = 0
+    kernel = {"kernel": weights, "kernel_types": FixedArray.full((8, 6), FixedType.parse("s4f2"))}
+    bias = {"bias": rng.integers(-4, 9, 6), "bias_types": FixedArray.full((6,), FixedType.parse("s5f2"))}
+    b.add("d", "dense", "x", origin="neurons", **kernel, **bias)
+    b.add("r", "relu", "d", origin="neurons")
+    narrow = FixedArray.full((6,), FixedType.parse("u2f0"))
+    b.add("q", "quantize", "r", types=narrow, rounding=Rounding.RND, overflow=Overflow.SAT, origin="neurons")
+    return b.graph("q")
+
+
+def test_whole_neurons_that_are_tables_are_proven_for_every_input() -> None:
+    graph = few_bits()
+    texts, layout = emitted(graph)
+    assert " + " not in texts["top_neurons.v"], "all of it is tables"
+    result = prove(graph, texts, layout)
+    assert result.complete, [(layer.layer, dict(layer.reasons)) for layer in result.layers]
+    wrong = entry_up(texts["top_neurons.v"])
+    with pytest.raises(VerificationError, match="neurons"):
+        prove(graph, texts | {"top_neurons.v": wrong}, layout)
+
+
 def test_a_table_may_read_bits_that_are_turned_over() -> None:
     b = Builder()
     types, whole = (FixedArray.full((2,), FixedType.parse(text)) for text in ("u3f0", "s3f0"))

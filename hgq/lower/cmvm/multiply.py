@@ -135,17 +135,58 @@ def multiply(
     wish = _WISHED.get() or _Wish()
     options = options or wish.options
     refs, merged, constants = _merged(builder, inputs, as_objects(matrix), offsets)
-    nodes = [builder.nodes[r] for r in refs]
-    lo, hi = [n.lo for n in nodes], [n.hi for n in nodes]
+    few: dict[int, int] = {}
+    if options.effort and refs:
+        for o in _few_bits_each([builder.nodes[r].width for r in refs], merged, constants):
+            builder.origin = f"{origin}[{o}]"
+            few[o] = few_bits.table_sum(builder, refs, merged[:, o].tolist(), constants[o], fracs[o])
+    if few:
+        merged, constants = merged.copy(), [0 if o in few else c for o, c in enumerate(constants)]
+        merged[:, list(few)] = 0
+        used = np.flatnonzero((merged != 0).any(axis=1)).tolist()
+        refs, merged = [refs[i] for i in used], merged[used]
+    lo, hi = [builder.nodes[r].lo for r in refs], [builder.nodes[r].hi for r in refs]
     if options.effort == 0 or not refs or not native.fits(merged, lo, hi, [0] * len(refs)):
-        return balanced_trees(builder, refs, merged, constants, fracs, origin)
-    problem = _Problem(tuple(zip(lo, hi, strict=True)), tuple(map(tuple, merged.tolist())), tuple(constants))
+        made = balanced_trees(builder, refs, merged, constants, fracs, origin)
+    else:
+        made = _searched(builder, refs, merged, constants, fracs, origin, options, wish)
+    return [few.get(o, ref) for o, ref in enumerate(made)]
+
+
+def _few_bits_each(widths: list[int], matrix: np.ndarray, constants: list[int]) -> list[int]:
+    """Outputs that are tables, whatever the others are: a LUT for each bit, less once an activation follows.
+
+    Their inputs have OWN bits together, and they take more than one adder.
+    """
+    there = matrix != 0
+    narrow = np.flatnonzero(np.array(widths) @ there <= OWN)
+    found = []
+    for o in narrow.tolist():
+        digits = sum((c ^ 3 * c).bit_count() for c in map(abs, matrix[there[:, o], o].tolist()))
+        if digits + (constants[o] != 0) > 2:
+            found.append(o)
+    return found
+
+
+def _searched(
+    builder: Builder,
+    refs: list[int],
+    matrix: np.ndarray,
+    constants: list[int],
+    fracs: list[int],
+    origin: str,
+    options: Options,
+    wish: _Wish,
+) -> list[int]:
+    """What `multiply` states, by adder graphs and tables, whichever are cheaper."""
+    ranges = tuple((builder.nodes[r].lo, builder.nodes[r].hi) for r in refs)
+    problem = _Problem(ranges, tuple(map(tuple, matrix.tolist())), tuple(constants))
     if (problem, options) not in wish.trials.prices:
-        wish.trials.prices[problem, options] = _prices(problem, merged, options, wish.trials)
+        wish.trials.prices[problem, options] = _prices(problem, matrix, options, wish.trials)
     limit = _limit(wish.trials.prices[problem, options], wish.way)
     options = replace(options, extra_depth=options.extra_depth + wish.way.deeper)
-    split = _split(problem, merged, limit, options, wish.trials)
-    return _built(builder, split, refs, merged, constants, fracs, origin)
+    split = _split(problem, matrix, limit, options, wish.trials)
+    return _built(builder, split, refs, matrix, constants, fracs, origin)
 
 
 class _Problem(NamedTuple):
