@@ -84,7 +84,7 @@ def supported_layers() -> str:
     import keras
 
     import hgq.layers
-    from hgq.frontend.model import HANDLERS
+    from hgq.frontend.handlers import HANDLERS
 
     rows: dict[str, list[str]] = {}
     for layer in HANDLERS:

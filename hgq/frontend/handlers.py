@@ -1,0 +1,165 @@
+"""Which layers are supported and what reads each, and what to use in place of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from hgq.frontend import activation, conv, einsum, merge, norm, pool, product, recurrent, structure
+from hgq.frontend.attention import attention
+from hgq.frontend.context import Value
+from hgq.frontend.dense import dense
+from hgq.frontend.embedding import embedding
+from hgq.frontend.function import function
+from hgq.frontend.softmax import softmax
+from hgq.layers import (
+    QGRU,
+    QLSTM,
+    QActivation,
+    QAveragePooling1D,
+    QAveragePooling2D,
+    QBatchNormalization,
+    QConv1D,
+    QConv1DBatchNorm,
+    QConv1DTranspose,
+    QConv2D,
+    QConv2DBatchNorm,
+    QConv2DTranspose,
+    QDense,
+    QDenseBatchNorm,
+    QDepthwiseConv1D,
+    QDepthwiseConv2D,
+    QDot,
+    QEinsum,
+    QEinsumDense,
+    QEinsumDenseBatchNorm,
+    QEmbedding,
+    QFunction,
+    QGlobalAveragePooling1D,
+    QGlobalAveragePooling2D,
+    QLayerNormalization,
+    QMultiHeadAttention,
+    QPReLU,
+    QRMSNormalization,
+    QSeparableConv1D,
+    QSeparableConv2D,
+    QSimpleRNN,
+    QSoftmax,
+)
+
+HANDLERS: dict[type, Callable[..., Value | list[Value]]] = {
+    QDense: dense,
+    QDenseBatchNorm: dense,
+    QEinsumDense: einsum.einsum_dense,
+    QEinsumDenseBatchNorm: einsum.einsum_dense,
+    QEinsum: einsum.einsum,
+    QDot: einsum.einsum,
+    QMultiHeadAttention: attention,
+    QEmbedding: embedding,
+    QConv1D: conv.conv,
+    QConv2D: conv.conv,
+    QConv1DBatchNorm: conv.conv,
+    QConv2DBatchNorm: conv.conv,
+    QDepthwiseConv1D: conv.conv,
+    QDepthwiseConv2D: conv.conv,
+    QSeparableConv1D: conv.separable,
+    QSeparableConv2D: conv.separable,
+    QConv1DTranspose: conv.conv,
+    QConv2DTranspose: conv.conv,
+    QAveragePooling1D: pool.q_average,
+    QAveragePooling2D: pool.q_average,
+    QGlobalAveragePooling1D: pool.q_average,
+    QGlobalAveragePooling2D: pool.q_average,
+    QActivation: activation.q_activation,
+    QPReLU: activation.q_prelu,
+    QFunction: function,
+    QSoftmax: softmax,
+    QBatchNormalization: norm.q_batch_normalization,
+    QLayerNormalization: norm.sample_normalization,
+    QRMSNormalization: norm.sample_normalization,
+    QSimpleRNN: recurrent.recurrent,
+    QGRU: recurrent.recurrent,
+    QLSTM: recurrent.recurrent,
+    keras.layers.Bidirectional: recurrent.bidirectional,
+    keras.layers.MaxPooling1D: pool.max_pool,
+    keras.layers.MaxPooling2D: pool.max_pool,
+    keras.layers.GlobalMaxPooling1D: pool.global_max,
+    keras.layers.GlobalMaxPooling2D: pool.global_max,
+    keras.layers.AveragePooling1D: pool.average,
+    keras.layers.AveragePooling2D: pool.average,
+    keras.layers.GlobalAveragePooling1D: pool.global_average,
+    keras.layers.GlobalAveragePooling2D: pool.global_average,
+    keras.layers.ReLU: activation.relu,
+    keras.layers.LeakyReLU: activation.leaky,
+    keras.layers.PReLU: activation.prelu,
+    keras.layers.Activation: activation.activation,
+    keras.layers.BatchNormalization: norm.batch_normalization,
+    keras.layers.Flatten: structure.flatten,
+    keras.layers.Reshape: structure.reshape,
+    keras.layers.Permute: structure.move,
+    keras.layers.RepeatVector: structure.move,
+    keras.layers.ZeroPadding1D: structure.move,
+    keras.layers.ZeroPadding2D: structure.move,
+    keras.layers.Cropping1D: structure.move,
+    keras.layers.Cropping2D: structure.move,
+    keras.layers.UpSampling1D: structure.upsampling,
+    keras.layers.UpSampling2D: structure.upsampling,
+    keras.layers.Add: merge.merge,
+    keras.layers.Subtract: merge.merge,
+    keras.layers.Multiply: merge.merge,
+    keras.layers.Average: merge.merge,
+    keras.layers.Dot: product.dot,
+    keras.layers.Maximum: merge.merge,
+    keras.layers.Minimum: merge.merge,
+    keras.layers.Concatenate: structure.move,
+    keras.layers.Dropout: structure.identity,
+    keras.layers.GaussianNoise: structure.identity,
+    keras.layers.GaussianDropout: structure.identity,
+    keras.layers.AlphaDropout: structure.identity,
+    keras.layers.SpatialDropout1D: structure.identity,
+    keras.layers.ActivityRegularization: structure.identity,
+}
+"""Exact class -> ``handler(context, layer, *values read) -> value or values made``. A subclass may be anything else."""
+
+SEVERAL = {
+    QEinsum,
+    QDot,
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Multiply,
+    keras.layers.Average,
+    keras.layers.Dot,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Concatenate,
+}
+"""Those that are called on a list of tensors."""
+
+ARGUMENTS = {QMultiHeadAttention: ("query", "value", "key")}
+"""Those that are called on several tensors by position or name, and the names."""
+
+INSTEAD = {
+    "Dense": "use hgq.layers.QDense, which learns the widths of its weights and inputs",
+    "EinsumDense": "use hgq.layers.QEinsumDense",
+    "MultiHeadAttention": "use hgq.layers.QMultiHeadAttention",
+    "Embedding": "use hgq.layers.QEmbedding",
+    "Conv1D": "use hgq.layers.QConv1D",
+    "Conv2D": "use hgq.layers.QConv2D",
+    "Conv1DTranspose": "use hgq.layers.QConv1DTranspose",
+    "Conv2DTranspose": "use hgq.layers.QConv2DTranspose",
+    "DepthwiseConv1D": "use hgq.layers.QDepthwiseConv1D",
+    "DepthwiseConv2D": "use hgq.layers.QDepthwiseConv2D",
+    "SeparableConv1D": "use hgq.layers.QSeparableConv1D",
+    "SeparableConv2D": "use hgq.layers.QSeparableConv2D",
+    "LayerNormalization": "use hgq.layers.QLayerNormalization",
+    "RMSNormalization": "use hgq.layers.QRMSNormalization",
+    "ELU": "use hgq.layers.QFunction('elu'), a table with learned types",
+    "Softmax": "use hgq.layers.QSoftmax, which learns the widths of its tables",
+    "SimpleRNN": "use hgq.layers.QSimpleRNN",
+    "GRU": "use hgq.layers.QGRU",
+    "LSTM": "use hgq.layers.QLSTM",
+    "TimeDistributed": "leave it out: QDense works along the last axis of every time step",
+    "Lambda": "write the function with supported layers, or run it in software",
+}
+"""What to use in place of a class that is not supported, by its name."""
