@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hgq.verify.proof.adder import three_operands
 from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import choose, extreme, negative
-from hgq.verify.proof.forms import STEPS, Space
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.netlist import Bit, Cell, Netlist
 from hgq.verify.proof.small import by_trial
 from hgq.verify.proof.windows import alike
@@ -66,7 +66,7 @@ class Walker:
         if cell.type == "$dff":
             self._register(cell)
             return
-        self.space.steps = STEPS
+        self.space.begin()
         (pin,) = cell.outputs if len(cell.outputs) == 1 else (None,)
         bits = cell.pins[pin] if pin else [bit for name in cell.outputs for bit in cell.pins[name]]
         try:

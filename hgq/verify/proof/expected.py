@@ -6,7 +6,7 @@ from hgq.fixed import Overflow, Rounding
 from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import clamp, largest, limit, smallest
 from hgq.verify.proof.cones import Cones
-from hgq.verify.proof.forms import STEPS, Space
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.tables import MOST_BITS
 
 
@@ -21,7 +21,7 @@ class Expected:
         """The form of a cone, or why it has none."""
         if cone not in self._made:
             made: Form | str
-            self.space.steps = STEPS
+            self.space.begin()
             try:
                 made = self._make(self.cones.keys[cone])
             except _NoForm as reason:

@@ -29,7 +29,13 @@ class Space:
         self._atom_of: dict[tuple, int] = {}
         self._form_of: dict[tuple, int] = {}
         self._identity = Identity(self.atoms, self.forms)
+        self._windows: dict[tuple, Form] = {}  # of sums, for the question at hand
         self._fragments: set[int] = set()  # atoms that may join with others: windows, products, tables, signs
+
+    def begin(self) -> None:
+        """A new question, which has `STEPS` steps of its own."""
+        self.steps = STEPS
+        self._windows.clear()
 
     def atom(self, kind: str, args: tuple, lo: int, hi: int) -> Form:
         """The form of an atom, made once."""
@@ -194,18 +200,23 @@ class Space:
 
     def _join_neighbours(self, const: int, terms: dict[int, int]) -> tuple[int, dict[int, int]]:
         """Low bits of one form and higher bits of another, which only looks different: each is as short as can be."""
-        windows = [(atom, c) for atom, c in terms.items() if self.atoms[atom].kind == "window"]
-        composite = [(atom, c) for atom, c in windows if self.forms[self.atoms[atom].args[0]].single is None]
-        for high, d in composite:
-            number, a, m = self.atoms[high].args
-            for low, c in windows:
+        below: dict[int, list[int]] = {}  # by the coefficient of what is to lie above
+        for atom, c in terms.items():
+            one = self.atoms[atom]
+            if one.kind == "window" and one.args[2] is not None:
+                below.setdefault(c << one.args[2], []).append(atom)
+        for high, d in terms.items():
+            one = self.atoms[high]
+            if d not in below or one.kind != "window" or self.forms[one.args[0]].single is not None:
+                continue
+            number, a, m = one.args
+            base = self.forms[number]
+            for low in below[d]:
                 n = self.atoms[low].args[2]
-                if n is not None and low != high and d == c << n and a >= n:
-                    base = self.forms[number]
-                    if self.window(base, a - n, n).single == low:
-                        rest = {atom: e for atom, e in terms.items() if atom not in (low, high)}
-                        whole = self.window(base, a - n, None if m is None else n + m)
-                        return self._plain_sum(const, rest, [(whole, c)])
+                if low != high and a >= n and self.window(base, a - n, n).single == low:
+                    rest = {atom: e for atom, e in terms.items() if atom not in (low, high)}
+                    whole = self.window(base, a - n, None if m is None else n + m)
+                    return self._plain_sum(const, rest, [(whole, terms[low])])
         return const, terms
 
     @staticmethod
@@ -325,10 +336,14 @@ class Space:
 
     def window(self, form: Form, a: int, n: int | None) -> Form:
         """Bits ``a .. a + n - 1`` of two's complement as a positive number; n None: ``form >> a``."""
-        self.steps -= 1
-        if self.steps < 0:
-            raise Exhausted
-        return window(self, form, a, n)
+        key = form.const, form.lo, form.hi, a, n, *form.terms.items()
+        found = self._windows.get(key)
+        if found is None:
+            self.steps -= 1
+            if self.steps < 0:
+                raise Exhausted
+            found = self._windows[key] = window(self, form, a, n)
+        return found
 
     def negative(self, form: Form) -> Form:
         """1 where the form is below 0, else 0."""

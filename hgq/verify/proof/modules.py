@@ -12,7 +12,7 @@ from hgq.verify.proof.counterexample import counterexample
 from hgq.verify.proof.dropped import without_dropped_bits
 from hgq.verify.proof.exhaust import equal_throughout
 from hgq.verify.proof.expected import Expected
-from hgq.verify.proof.forms import STEPS, Space
+from hgq.verify.proof.forms import Space
 from hgq.verify.proof.netlist import Bit, Netlist
 
 Feed = tuple[tuple[str, tuple], ...]
@@ -78,7 +78,7 @@ class Template:
         if isinstance(expected, str):
             return Finding(expected)
         bounds = expected.lo, expected.hi
-        self.space.steps = STEPS
+        self.space.begin()
         try:
             self._walker.time(bits)
             found = self._walker.value(bits, signed)

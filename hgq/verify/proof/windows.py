@@ -68,7 +68,7 @@ def _fraction(space: Space, form: Form, a: int) -> Form:
         if atom.kind == "window":
             base, low, n = atom.args
             if n is not None:
-                return window(space, space.forms[base], low + a, n - a)
+                return space.window(space.forms[base], low + a, n - a)
         if atom.kind == "table":
             return _table_window(space, form, a, None)
     lo, hi = form.lo >> a, form.hi >> a
@@ -85,13 +85,13 @@ def _cut(space: Space, form: Form, a: int, n: int) -> Form:
         return space.scale(_floor(space, form, width - 1), -1)  # the sign
     if a + n > width:
         # Above the sign bit there is nothing but the sign: the number itself, with its negative ones lifted by 2**n.
-        lifted_sign = space.scale(window(space, form, width - 1, None), -(1 << n))
+        lifted_sign = space.scale(space.window(form, width - 1, None), -(1 << n))
         return space.add(_floor(space, form, a), lifted_sign)
     size = 1 << a + n
     half = size >> 1
     terms = {atom: (c + half - 1) % size - half + 1 for atom, c in form.terms.items() if c % size}
     if terms != form.terms or not 0 <= form.const < size:
-        return window(space, space.form(form.const % size, terms), a, n)
+        return space.window(space.form(form.const % size, terms), a, n)
     if not terms:
         return space.constant(form.const >> a)
     fitting = alike(space, form, a + n, 0, size - 1)
@@ -100,39 +100,39 @@ def _cut(space: Space, form: Form, a: int, n: int) -> Form:
     top = size >> 1
     if form.const >= top:  # adding to the top bit turns it over
         rest = space.scale(form, 1, -top)
-        turned = space.scale(window(space, rest, a + n - 1, 1), -1, 1)
-        return space.add(window(space, rest, a, n - 1), turned, 1 << n - 1) if n > 1 else turned
+        turned = space.scale(space.window(rest, a + n - 1, 1), -1, 1)
+        return space.add(space.window(rest, a, n - 1), turned, 1 << n - 1) if n > 1 else turned
     low = lowest_zeros(terms)
     if low:
         # Bits below `low` are those of the constant.
         rest = Form(form.const >> low, {x: c >> low for x, c in terms.items()}, form.lo >> low, form.hi >> low)
         if low <= a:
-            return window(space, rest, a - low, n)
+            return space.window(rest, a - low, n)
         known = (form.const >> a) % (1 << low - a)
-        return space.scale(window(space, rest, 0, n - (low - a)), 1 << low - a, known)
+        return space.scale(space.window(rest, 0, n - (low - a)), 1 << low - a, known)
     parts = split(space, form, a + n - 1)
     if parts is not None:
         high, below, k = parts
         if k <= a:
-            return window(space, high, a - k, n)
-        upper = window(space, high, 0, a + n - k)
-        return space.add(window(space, below, a, k - a), upper, 1 << k - a)
+            return space.window(high, a - k, n)
+        upper = space.window(high, 0, a + n - k)
+        return space.add(space.window(below, a, k - a), upper, 1 << k - a)
     for atom, c in terms.items():
         one = space.atoms[atom]
         if one.kind == "window" and one.args[1] == 0 and one.args[2] is not None:
             base, _, held = one.args
             if held + zeros(c) >= a + n:  # what it was cut from is as good
                 whole = space.forms[base]
-                return window(space, space.add(form, space.add(whole, space.form(0, {atom: 1}), -1), c), a, n)
+                return space.window(space.add(form, space.add(whole, space.form(0, {atom: 1}), -1), c), a, n)
     lifted = _lifted(space, form)
     if lifted is not None:
-        return window(space, lifted[0], a + lifted[1], n)
+        return space.window(lifted[0], a + lifted[1], n)
     if form.single is not None:
         one = space.atoms[form.single]
         if one.kind == "window":
             base, start, held = one.args
             if held is None or a + n <= held:
-                return window(space, space.forms[base], start + a, n)
+                return space.window(space.forms[base], start + a, n)
         if one.kind == "table":
             return _table_window(space, form, a, n)
     if form.only == -1 and not form.const and (form.lo, form.hi) == (-1, 0):
@@ -220,7 +220,7 @@ def _even_rounding(space: Space, form: Form, a: int) -> tuple[int, int] | None:
         if c == 1 and one.kind == "window" and one.args[2] == 1:
             rest = {other: d for other, d in form.terms.items() if other != atom}
             x = space.form(form.const - (1 << a - 1) + 1, rest)
-            if window(space, x, a, 1).single == atom:
+            if space.window(x, a, 1).single == atom:
                 return half_even(x.lo, a), half_even(x.hi, a)
     return None
 
