@@ -8,6 +8,7 @@ import numpy as np
 
 from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.forms import Space
+from hgq.verify.proof.inside import inner_atoms
 
 AIMED = 2048
 """Inputs in all."""
@@ -67,21 +68,4 @@ def _reads(space: Space, bits: Iterable[int]) -> dict[int, tuple[np.ndarray, np.
 
 def _tables(space: Space, form: Form) -> set[int]:
     """All tables that a form is made of."""
-    found: set[int] = set()
-    todo, seen = list(form.terms), set(form.terms)
-    while todo:
-        atom = todo.pop()
-        one = space.atoms[atom]
-        if one.kind == "table":
-            found.add(atom)
-            inner = one.args[0]
-        elif one.kind == "product":
-            inner = one.args
-        elif one.kind == "leaf":
-            inner = ()
-        else:
-            numbers = one.args[:1] if one.kind in ("window", "limit", "negative") else one.args
-            inner = [part for number in numbers for part in space.forms[number].terms]
-        todo += [part for part in inner if part not in seen]
-        seen.update(inner)
-    return found
+    return {atom for atom in inner_atoms(space, form) if space.atoms[atom].kind == "table"}

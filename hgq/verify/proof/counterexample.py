@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -39,37 +39,22 @@ def _first_difference(space: Space, a: Form, b: Form, values: dict[int, np.ndarr
     return {space.atoms[n].args[0]: int(column[wrong[0]]) for n, column in values.items()} if len(wrong) else None
 
 
-Split = Callable[[Form], tuple[np.ndarray, Mapping[int, int]]]
-"""Of a form: integers of a part of it, and the terms that are left."""
-
-
-def evaluate(space: Space, form: Form, known: dict[int, np.ndarray], split: Split | None = None) -> np.ndarray:
-    """The integers of a form; `known` has those of atoms, and is filled up.
-
-    Args:
-        split: how to begin with each form; by default with its constant.
-    """
-    if split is None:
-        size = len(next(iter(known.values()))) if known else 1
-        total: np.ndarray = np.full(size, form.const, object)
-        terms: Mapping[int, int] = form.terms
-    else:
-        total, terms = split(form)
-    for atom, c in terms.items():
+def evaluate(space: Space, form: Form, known: dict[int, np.ndarray]) -> np.ndarray:
+    """The integers of a form; `known` has those of atoms, and is filled up."""
+    size = len(next(iter(known.values()))) if known else 1
+    total = np.full(size, form.const, object)
+    for atom, c in form.terms.items():
         if atom not in known:
-            known[atom] = _atom(space, atom, known, split)
+            known[atom] = _atom(space, atom, known)
         total = total + known[atom] * c
     return total
 
 
-def _atom(space: Space, atom: int, known: dict[int, np.ndarray], split: Split | None) -> np.ndarray:
+def _atom(space: Space, atom: int, known: dict[int, np.ndarray]) -> np.ndarray:
     one = space.atoms[atom]
 
     def of(number: int) -> np.ndarray:
-        return evaluate(space, space.forms[number], known, split)
-
-    def of_atom(atom: int) -> np.ndarray:
-        return evaluate(space, Form(0, {atom: 1}, 0, 0), known, split)
+        return evaluate(space, space.forms[number], known)
 
     if one.kind == "window":
         number, a, n = one.args
@@ -87,13 +72,18 @@ def _atom(space: Space, atom: int, known: dict[int, np.ndarray], split: Split | 
         condition, a, b = (of(number) for number in one.args)
         return np.where(condition == 1, a, b)
     if one.kind == "product":
-        result = of_atom(one.args[0])
+        result = of_atom(space, one.args[0], known)
         for factor in one.args[1:]:
-            result = result * of_atom(factor)
+            result = result * of_atom(space, factor, known)
         return result
     bits, entries = one.args
-    index = sum(((of_atom(bit) != 0).astype(np.int64) << i for i, bit in enumerate(bits)), 0)
+    index = sum(((of_atom(space, bit, known) != 0).astype(np.int64) << i for i, bit in enumerate(bits)), 0)
     return as_objects(np.array([e or 0 for e in entries], object)[index])
+
+
+def of_atom(space: Space, atom: int, known: dict[int, np.ndarray]) -> np.ndarray:
+    """The integers of an atom."""
+    return evaluate(space, Form(0, {atom: 1}, 0, 0), known)
 
 
 def text(space: Space, form: Form, name: Callable[[int], str], most: int = 6) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hgq.verify.proof.atoms import Exhausted, Form
+from hgq.verify.proof.cases import same_by_cases
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones
 from hgq.verify.proof.counterexample import counterexample
 from hgq.verify.proof.dropped import without_dropped_bits
-from hgq.verify.proof.exhaust import equal_throughout
+from hgq.verify.proof.exhaustive import inputs_that_differ
 from hgq.verify.proof.expected import Expected
 from hgq.verify.proof.forms import Space
+from hgq.verify.proof.matched import matched
 from hgq.verify.proof.netlist import Bit, Netlist
+from hgq.verify.proof.rewritten import Possible
 
 Feed = tuple[tuple[str, tuple], ...]
 """For each input port its bits: (leaf, bit of it), or a constant."""
@@ -90,11 +93,43 @@ class Template:
             return Finding(found=found, expected=expected, bounds=bounds)
         leaves = counterexample(self.space, found, expected)
         if leaves is None:
-            try:
-                shorter = [without_dropped_bits(self.space, form) for form in (found, expected)]
-            except (Exhausted, RecursionError):
-                shorter = [found, expected]
-            if self.space.same(*shorter) or equal_throughout(self.space, found, expected):
-                return Finding(found=found, expected=expected, bounds=bounds)
+            leaves = self._looked_into(found, expected)
+        if leaves is None:
             return Finding("equal on trial, but by no rule", False, found, expected, bounds=bounds)
+        if not leaves:
+            return Finding(found=found, expected=expected, bounds=bounds)
         return Finding("it differs", True, found, expected, leaves, bounds)
+
+    def _looked_into(self, found: Form, expected: Form) -> dict[int, int] | None:
+        """What takes long, where no rule helps: leaves for which the forms differ, empty if there are none.
+
+        None: nothing was found out.
+        """
+        space, possible = self.space, Possible(self.space)
+
+        def rewritten() -> tuple[Form, Form]:
+            return possible.form(found), possible.form(expected)
+
+        ways: list[Callable[[], bool]] = [
+            lambda: space.same(without_dropped_bits(space, found), without_dropped_bits(space, expected)),
+            lambda: same_by_cases(space, found, expected),
+            lambda: space.same(*rewritten()),
+        ]
+        for way in ways:
+            space.begin()
+            try:
+                if way():
+                    return {}
+            except (Exhausted, RecursionError):
+                continue
+        forms = found, expected
+        for again in (lambda _: rewritten(), lambda both: matched(space, *both)):
+            space.begin()
+            try:
+                forms = again(forms)
+                leaves = inputs_that_differ(space, *forms)
+            except (Exhausted, RecursionError):
+                continue
+            if leaves is not None:
+                return leaves
+        return None
