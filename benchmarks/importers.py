@@ -41,9 +41,10 @@ VERSIONS = {
 }
 NAMES = ("digits", "digits_conv", "jets")
 OPTIONS: dict[str, dict[str, Any]] = {
-    f"qonnx_tfc_{bits}": {"input_type": "u8f8", "drop_softmax": True} for bits in ("2w2a", "1w1a")
+    "qonnx_jets_float": {"input_type": "s16f10"},
+    **{f"qonnx_tfc_{bits}": {"input_type": "u8f8", "drop_softmax": True} for bits in ("2w2a", "1w1a")},
 }
-"""What a model does not say itself: the type of pixels, and that its last normalisation, alike for all, may go."""
+"""What a model does not say itself: types of ports, and that the last normalisation, alike for all, may go."""
 
 
 def beside(name: str, packages: tuple[str, ...]) -> Path:

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.change_batchsize import ChangeBatchSize
+from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.infer_shapes import InferShapes
 
 RANDOM = np.random.default_rng(0)
@@ -168,16 +169,38 @@ def shapes() -> onnx.ModelProto:
     return g.model((g.op("IntQuant", x, *map(g.constant, (0.125, 0, 6)), signed=1, narrow=1), (3, 4)))
 
 
+def codes() -> onnx.ModelProto:
+    """Zero points; quantizers in two or three operations, as ONNX has them, and constants stored as whole numbers."""
+    g = Graph("codes", opset=13)
+    numbers = [g.constant(v) for v in (0.0371, 5, 6)]
+    x = g.op("Quant", g.input("x", 5, kind=TensorProto.UINT8), *numbers, signed=0, narrow=0, rounding_mode="ROUND")
+    scale, zero = g.constant(RANDOM.uniform(0.01, 0.05, 6)), g.constant(np.zeros(6), np.int8)
+    w = g.op("DequantizeLinear", g.constant(RANDOM.integers(-128, 128, (6, 5)), np.int8), scale, zero, axis=0)
+    b = g.op("DequantizeLinear", g.constant(RANDOM.integers(-900, 900, 6), np.int32), g.constant(0.001))
+    x = g.op("Relu", g.op("Gemm", x, w, b, transB=1))
+    scale, zero = g.constant(0.043), g.constant(37, np.uint8)
+    x = g.op("DequantizeLinear", g.op("QuantizeLinear", x, scale, zero), scale, zero)
+    scale, zero = g.constant(0.125), g.constant(0, np.int8)
+    w = g.op("QuantizeLinear", g.constant(RANDOM.normal(0, 0.5, (6, 4))), scale, zero)
+    w = g.op("Clip", w, g.constant(-7, np.int8), g.constant(7, np.int8))
+    x = g.op("MatMul", x, g.op("DequantizeLinear", w, scale, zero))
+    return g.model((g.op("DequantizeLinear", g.op("QuantizeLinear", x, scale, zero), scale, zero), (4,)))
+
+
 SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
-    "dense": dense, "image": image, "sequence": sequence, "scales": scales, "bare": bare, "shapes": shapes,
-}  # fmt: skip
+    make.__name__: make for make in (dense, image, sequence, scales, bare, shapes, codes)
+}
 
 
 def predict(model: onnx.ModelProto, x: np.ndarray, batch: int) -> list[np.ndarray]:
     """Node by node, by qonnx' own executor (onnxruntime for operators of ONNX); `batch` samples at once."""
     wrapper = ModelWrapper(model).transform(InferShapes())
     if batch > 1:
-        wrapper = wrapper.transform(ChangeBatchSize(batch)).transform(InferShapes())
+        for node in wrapper.graph.node:
+            shape = wrapper.get_initializer(node.input[1]) if node.op_type == "Reshape" else None
+            if shape is not None and shape[0] == 1:
+                wrapper.set_initializer(node.input[1], np.array([batch, *shape[1:]], np.int64))
+        wrapper = wrapper.transform(ChangeBatchSize(batch)).transform(FoldConstants()).transform(InferShapes())
     name = wrapper.graph.input[0].name
     made = [execute_onnx(wrapper, {name: x[n : n + batch]}) for n in range(0, len(x), batch)]
     return [np.concatenate([one[end.name] for one in made]) for end in wrapper.graph.output]

@@ -123,7 +123,7 @@ def imported_models() -> str:
         ", ".join(f"`{name}`" for name in qonnx.QUANTIZERS)
         + "; any scale, of a tensor or of channels; data: "
         + ", ".join(qonnx.DATA_ROUNDINGS)
-        + "; constants: every rounding mode; no zero points",
+        + "; constants: every rounding mode",
     )
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     also = ", ".join(f"`{name}`" for name in keras_layers.HANDLERS)

@@ -71,7 +71,17 @@ def no_quant(number: int) -> Change:
 REFUSED: dict[str, tuple[str, Change, list[str]]] = {
     "an operator": ("dense", kind_of("Relu", "Sigmoid"), ["Sigmoid 'relu", "not supported", "QFunction"]),
     "a domain": ("dense", kind_of("Relu", "Relu", domain="my.ops"), ["Relu 'relu", "domain 'my.ops'"]),
-    "a zero point": ("dense", constant("Quant", 2, 3), ["Quant 'quant", "zero point is 3", "symmetric"]),
+    "a zero point": ("dense", constant("Quant", 2, 0.5), ["Quant 'quant", "zero point is 0.5", "symmetric"]),
+    "a zero point beyond": ("dense", constant("Quant", 2, 200), ["Quant 'quant", "200 lies outside -128..127"]),
+    "codes without scale": ("codes", kind_of("Relu", "QuantizeLinear"), ["QuantizeLinear 'relu", "scale is missing"]),
+    "codes that something else reads": (
+        "codes",
+        kind_of("DequantizeLinear", "Relu", 2),
+        ["Relu 'dequantize", "reads the whole numbers of a QuantizeLinear"],
+    ),
+    "another scale": ("codes", constant("DequantizeLinear", 1, 0.3, 2), ["Dequantize", "0.3 is not that of its"]),
+    "odd bounds": ("codes", constant("Clip", 1, -5), ["numbers end at -5 and 7", "number of bits"]),
+    "a Clip of data": ("dense", kind_of("Relu", "Clip"), ["Clip 'relu", "not supported", "saturate"]),
     "a scale of 0": ("dense", constant("Quant", 1, 0), ["Quant 'quant", "scale is 0"]),
     "half a bit": ("dense", constant("Quant", 3, 7.5), ["Quant 'quant", "bit width is 7.5"]),
     "upwards": ("dense", attribute("Quant", "rounding_mode", "CEIL"), ["Quant 'quant", "'CEIL' of signed data"]),
@@ -206,14 +216,14 @@ def test_a_file_that_is_cut_off_or_changed_anywhere_is_an_error_or_a_model(tmp_p
     whole, rng = GOLDEN["qonnx-dense"].content, np.random.default_rng(0)
     file = tmp_path / "m.onnx"
     refused = 0
-    for n in range(200):
+    for n in range(100):
         place = int(rng.integers(len(whole)))
         file.write_bytes(whole[:place] if n % 2 else whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :])
         try:
             (hgq.load if n % 50 == 0 else read_file)(file)
         except ConversionError:
             refused += 1
-    assert refused >= 110
+    assert refused >= 55
 
 
 def test_data_beside_the_model_are_read(tmp_path: Path) -> None:
@@ -265,7 +275,7 @@ def test_a_line_has_the_levels_of_a_floating_point_normalisation_for_every_sum(n
         y = t.astype(np.float32) * scale + offset
         return np.where(y >= 0, 0, -1) if top == 0 else np.clip(np.rint(y), bottom, top)
 
-    found = lines(level, lo, hi, scale.astype(np.float64), bottom, top)
+    found = lines(level, level, lo, hi, scale.astype(np.float64), bottom, top)
     for c, line in enumerate(found):
         t = np.arange(lo[c], hi[c] + 1)
         made = np.clip((line.m * t + line.b) * 2.0**-line.f // 1, bottom, top)
@@ -279,4 +289,4 @@ def test_what_is_no_line_is_said_to_be_none() -> None:
         return np.clip(np.floor(np.where(t > 0, t * 0.5, t * 0.1)), -8, 7)
 
     with pytest.raises(NoLine, match="fractional bits"):
-        lines(bent, np.array([-200]), np.array([200]), np.array([0.5]), -8, 7)
+        lines(bent, bent, np.array([-200]), np.array([200]), np.array([0.5]), -8, 7)

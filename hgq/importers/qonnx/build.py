@@ -18,7 +18,7 @@ from hgq.frontend.context import Unconvertible
 from hgq.frontend.model import Reader
 from hgq.importers.archive import refused
 from hgq.importers.passing import quantized
-from hgq.importers.qonnx import elementwise, layout, products, shapes, windows
+from hgq.importers.qonnx import codes, elementwise, layout, products, shapes, windows
 from hgq.importers.qonnx.file import File, Node, Port, read_file
 from hgq.importers.qonnx.fold import fold
 from hgq.importers.qonnx.quant import KINDS
@@ -35,16 +35,13 @@ OPERATIONS: dict[str, Handler] = {
     **shapes.HANDLERS,
 }
 """Operator -> ``handler(build, node, inputs) -> what it makes``; inputs are Values, Knowns, None if left out."""
-QUANTIZERS = KINDS
+QUANTIZERS = (*KINDS, *codes.HANDLERS)
 INSTEAD = {
     "ConvTranspose": "import the model from Keras, where Conv2DTranspose is supported",
-    "Clip": "let the Quant behind it do that: it saturates",
     "Sigmoid": "train with hgq.layers.QFunction, a table with learned types",
     "Tanh": "train with hgq.layers.QFunction, a table with learned types",
     "Trunc": "average over windows of 2, 4, 8 ... elements without it, and quantise the result",
     "FloatQuant": "train with integer quantizers",
-    "QuantizeLinear": "export with brevitas.export.export_qonnx, which writes Quant nodes",
-    "DequantizeLinear": "export with brevitas.export.export_qonnx, which writes Quant nodes",
     "MultiThreshold": "give the model as it was before FINN's streamlining, with Quant nodes",
     "ArgMax": "cut it off: onnx.utils.extract_model(path, out, inputs, outputs)",
     "TopK": "cut it off: onnx.utils.extract_model(path, out, inputs, outputs)",
@@ -64,7 +61,7 @@ class Build:
     file: File
     input_type: FixedType | None = None
     drop_softmax: bool = False
-    made: dict[str, Value | Known] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
     read: Counter[str] = field(default_factory=Counter)
     reader: Reader | None = None
     names: set[str] = field(default_factory=set)
@@ -150,17 +147,21 @@ class Build:
         self.made[port.name] = replace(Value.of(tensor), raw=True)
         return tensor
 
-    def _make(self, node: Node, given: list[Any]) -> Value | Known:
+    def _make(self, node: Node, given: list[Any]) -> Any:
         if node.kind == "Shape":
             shape = given[0].shape if isinstance(given[0], Value) else given[0].value.shape
             batch = self.file.inputs[0].shape[0] or shapes.BATCH
             return Known(np.array([batch if n is None else n for n in shape], np.int64))
-        if all(one is None or isinstance(one, Known) for one in given):
+        if node.kind in codes.HANDLERS:
+            return codes.HANDLERS[node.kind](self, node, given)
+        if any(isinstance(one, codes.Coded) for one in given):
+            raise Unconvertible("it reads the whole numbers of a QuantizeLinear", codes.TOGETHER)
+        if node.kind not in INSTEAD and all(one is None or isinstance(one, Known) for one in given):
             return fold(node, given, self.file.opset)
         if node.kind in KINDS:
             return elementwise.quantise(self, node, given)
         if node.kind not in OPERATIONS:
-            supported = ", ".join((*KINDS, *OPERATIONS))
+            supported = ", ".join((*QUANTIZERS, *OPERATIONS))
             raise Unconvertible(
                 "this operator is not supported by the importer",
                 INSTEAD.get(node.kind, f"supported are {supported}"),
@@ -169,8 +170,8 @@ class Build:
 
     def _output(self, name: str) -> Any:
         value = self.made[name]
-        if isinstance(value, Known):
-            raise Unconvertible("it is constant", "leave it out")
+        if not isinstance(value, Value):
+            raise Unconvertible("it is constant, or the whole numbers of a QuantizeLinear", "leave it out")
         if value.raw:
             value = self.rounded(value)
         alike = uniform(value.scale) and all(step.keeps_order for step in value.steps[self._last_uneven(value) :])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hgq.frontend.context import Unconvertible
 from hgq.importers.qonnx.file import Node
-from hgq.importers.qonnx.quant import KINDS, quant_of
+from hgq.importers.qonnx.quant import KINDS, Quant, quant_of
 from hgq.importers.qonnx.value import Known
 
 TOO_LARGE = 1 << 26
@@ -57,8 +58,11 @@ def _check_size(node: Node, given: list[Known | None]) -> None:
 
 def _quantised(node: Node, given: list[Known]) -> Known:
     names = dict(zip(node.inputs[1:], (one.value for one in given[1:]), strict=False))
-    quant = quant_of(node, names)
-    x = given[0].value.astype(np.float32)
+    return quantised_constant(quant_of(node, names), given[0].value.astype(np.float32))
+
+
+def quantised_constant(quant: Quant, x: np.ndarray) -> Known:
+    """What a Quant makes of a constant."""
     if quant.scale.ndim > x.ndim and quant.scale.size == 1:
         scale = quant.scale.reshape(())
     else:
@@ -71,7 +75,7 @@ def _quantised(node: Node, given: list[Known]) -> Known:
         raise Unconvertible("its constant holds NaN or infinity", "train again with a lower learning rate")
     integers = quant.integers(x, scale)
     full = scale.reshape((1,) * (x.ndim - scale.ndim) + scale.shape)
-    types = quant.types(x.ndim)
+    types = replace(quant, scale=scale).constant_types(x.ndim)
     if quant.powers:
         return Known(integers * scale, x, types)
     return Known(integers * scale, x / scale, types, integers, full.astype(np.float64))

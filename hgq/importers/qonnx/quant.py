@@ -40,7 +40,7 @@ POWERS = (
 
 @dataclass(frozen=True)
 class Quant:
-    """A Quant node. scale: float32, of the shape that the node gives it. lo, hi: of the integers."""
+    """A Quant node. scale: float32, of the shape that the node gives it. lo, hi: of the integers, `zero` included."""
 
     node: Node
     scale: np.ndarray
@@ -48,6 +48,7 @@ class Quant:
     signed: bool
     narrow: bool
     rounding: str
+    zero: int = 0
 
     @property
     def bipolar(self) -> bool:
@@ -71,11 +72,11 @@ class Quant:
         return bool((np.frexp(self.scale)[0] == 0.5).all())
 
     def integers(self, x: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
-        """Of float32 values; `scale` stands in place of the node's own."""
-        y = x / (self.scale if scale is None else scale)
+        """Of float32 values, the zero point taken away again; `scale` stands in place of the node's own."""
+        y = x / (self.scale if scale is None else scale) + np.float32(self.zero)
         if self.bipolar:
             return np.where(y >= 0, 1, -1).astype(np.float32)
-        return ROUNDINGS[self.rounding](np.clip(y, np.float32(self.lo), np.float32(self.hi)))
+        return ROUNDINGS[self.rounding](np.clip(y, np.float32(self.lo), np.float32(self.hi))) - np.float32(self.zero)
 
     def fracs(self, rank: int) -> np.ndarray:
         """Fractional bits of scales that are powers of two, with `rank` axes."""
@@ -89,6 +90,14 @@ class Quant:
         symmetric = self.signed and (self.narrow or self.bipolar)
         bits = 1 if self.bipolar else self.bits - self.signed
         return Types(self.signed * one, bits * one, fracs, rounding, Overflow.SAT_SYM if symmetric else Overflow.SAT)
+
+    def constant_types(self, rank: int) -> Types:
+        """The same for constants, without the zero point."""
+        types = self.types(rank)
+        if not self.zero:
+            return types
+        one = np.ones_like(types.frac)
+        return Types(one, (self.bits + 1) * one, types.frac, types.rounding, Overflow.SAT_SYM)
 
     def check_activation(self) -> None:
         """Refuses what a type of ours does not do to data (constants are computed here, and may be of any kind)."""
@@ -129,11 +138,10 @@ def quant_of(node: Node, constants: dict[str, np.ndarray]) -> Quant:
     if bipolar:
         return Quant(node, scale, 1, True, False, "ROUND")
     zero, bits = held[1:]
-    if zero.any():
+    if zero.size == 0 or (zero != zero.flat[0]).any() or zero.flat[0] != np.rint(zero.flat[0]):
         raise Unconvertible(
-            f"its zero point is {_some(zero[zero != 0])}",
-            "train with symmetric quantizers, whose zero point is 0 (Brevitas: ZeroZeroPoint, not the ShiftedUint8 "
-            "quantizers)",
+            f"its zero point is {_some(zero)}, or they differ: one whole number is supported",
+            "train with symmetric quantizers, whose zero point is 0 (Brevitas: ZeroZeroPoint)",
         )
     if bits.size != 1 or bits.item() != np.rint(bits.item()) or not 1 <= bits.item() <= 64:
         raise Unconvertible(f"its bit width is {_some(bits)}", "use one whole number of bits, 1 to 64")
@@ -141,7 +149,10 @@ def quant_of(node: Node, constants: dict[str, np.ndarray]) -> Quant:
     if rounding not in ROUNDINGS:
         raise Unconvertible(f"rounding_mode={rounding!r} is not known", f"use one of {', '.join(ROUNDINGS)}")
     signed, narrow = node.get("signed", 1), node.get("narrow", 0)
-    return Quant(node, scale, int(bits.item()), bool(signed), bool(narrow), rounding)
+    quant = Quant(node, scale, int(bits.item()), bool(signed), bool(narrow), rounding, int(zero.flat[0]))
+    if quant.zero and (quant.bipolar or not quant.lo <= quant.zero <= quant.hi):
+        raise Unconvertible(f"its zero point {quant.zero} lies outside {quant.lo}..{quant.hi}", "export it again")
+    return quant
 
 
 def _some(values: Any) -> str:

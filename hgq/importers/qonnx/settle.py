@@ -100,7 +100,7 @@ def quantised(build: Any, value: Value, quant: Quant) -> Value:
     """What a Quant makes of data."""
     quant.check_activation()
     rounding = quant.data_rounding()
-    while value.steps and value.steps[-1].kind == "relu" and not quant.signed:
+    while value.steps and value.steps[-1].kind == "relu" and quant.lo == quant.zero == 0:
         value = replace(value, steps=value.steps[:-1])  # it saturates at 0 all the same
     scale = quant.scale
     if scale.ndim > value.rank or (
@@ -113,7 +113,7 @@ def quantised(build: Any, value: Value, quant: Quant) -> Value:
         scale = scale.reshape(())
     scale = scale.reshape((1,) * (value.rank - scale.ndim) + scale.shape)
     quant = replace(quant, scale=scale)
-    if (quant.powers or quant.bipolar) and (value.scale == 1).all():
+    if (quant.powers or quant.bipolar) and (value.scale == 1).all() and not quant.zero:
         try:
             value = settled(build, value, FEW_BITS)
         except Unconvertible:
@@ -155,12 +155,12 @@ def _stairs(build: Any, value: Value, quant: Quant) -> Value:
     bits, frac, signed = (a.reshape(-1) for a in (held.bits, held.frac, held.signed))
     lsb = np.ldexp(1.0, -frac) * before
 
-    def level(t: np.ndarray) -> np.ndarray:
-        x = (t * lsb).astype(np.float32)
+    def level(t: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+        x = (t * lsb).astype(dtype)
         with np.errstate(over="ignore"):
             for step, rows in steps:
                 x = step.apply(x, rows)
-            y = quant.integers(x, after)
+            y = quant.integers(x, after.astype(dtype))
         return np.where(y > 0, 0, -1) if quant.bipolar else y
 
     slope = lsb / after
@@ -168,13 +168,13 @@ def _stairs(build: Any, value: Value, quant: Quant) -> Value:
         slope = slope * _row(step.factor, axis)
     channels = len(frac)
     slope = np.broadcast_to(slope, (channels,))
-    bottom, top = (-1, 0) if quant.bipolar else (quant.lo, quant.hi)
+    bottom, top = (-1, 0) if quant.bipolar else (quant.lo - quant.zero, quant.hi - quant.zero)
     far = np.where(slope < 0, 1, -1) * (1 << 50)
     plateau = level(far[None])[0]
     rectified = bottom < 0 and not quant.bipolar and bool((plateau == 0).all())
     lo, hi = np.where(signed > 0, -(1 << bits), 0), (1 << bits) - 1
     try:
-        found = lines(level, lo, hi, slope, 0 if rectified else bottom, top)
+        found = lines(level, lambda t: level(t, np.float64), lo, hi, slope, 0 if rectified else bottom, top)
     except NoLine as reason:
         raise Unconvertible(
             f"what lies between it and the sums before it is no line with a floor: {reason}",
@@ -193,4 +193,10 @@ def _stairs(build: Any, value: Value, quant: Quant) -> Value:
     types = quant.types(value.rank, quant.data_rounding().__class__.TRN)
     moved = types.each(value.ours)
     left = np.ones((1,) * value.rank) if quant.powers else quant.scale.astype(np.float64)
-    return Value.of(quantized(moved, name)(tensor), value.axes, left)
+    if quant.zero and not uniform(unit):
+        raise Unconvertible("it has a zero point, and a scale for each channel", "use one scale, or no zero point")
+    zero = quant.zero * float(unit.flat[0])  # the type is that of the integers with their zero point
+    if zero:
+        tensor = named(tensor + zero, f"{name}_zero")
+    tensor = quantized(moved, name)(tensor)
+    return Value.of(named(tensor - zero, f"{name}_centred") if zero else tensor, value.axes, left)

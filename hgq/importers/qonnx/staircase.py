@@ -1,7 +1,7 @@
 """Floating-point operations between an exact sum and the next quantizer, as the cheapest line that does the same.
 
 What follows a sum of integers, such as a normalisation with floating-point constants, a ReLU and a Quant, makes a
-staircase of it: for whole t from lo to hi a whole level that never falls (or never rises). `line` finds whole m, b and
+staircase of it: for whole t from lo to hi a whole level that never falls (or never rises). `lines` finds whole m, b and
 f such that ``floor((m * t + b) / 2**f)`` is the same staircase for **every** t of the range, with the fewest
 fractional bits. FINN finds the same thresholds and compares with each of them.
 """
@@ -15,10 +15,10 @@ import numpy as np
 
 MOST_LEVELS = 1 << 12
 FRACS = range(-24, 41)
-
-
 MOST_BITS = 24
 """Of m and b: float32 has no more."""
+
+Levels = Callable[[np.ndarray], np.ndarray]
 
 
 class NoLine(Exception):
@@ -34,18 +34,32 @@ class Line:
     f: int
 
 
+@dataclass(frozen=True)
+class _Stairs:
+    """A rising staircase from `first` at `start` to `last` at `end`.
+
+    over, under: of each level from ``first + 1`` to `last` the smallest u where it must be reached, and the largest one
+        where it must not.
+    """
+
+    start: int
+    end: int
+    first: int
+    last: int
+    over: np.ndarray
+    under: np.ndarray
+
+
 def lines(
-    level: Callable[[np.ndarray], np.ndarray],
-    lo: np.ndarray,
-    hi: np.ndarray,
-    slope: np.ndarray,
-    bottom: int,
-    top: int,
+    level: Levels, exact: Levels, lo: np.ndarray, hi: np.ndarray, slope: np.ndarray, bottom: int, top: int
 ) -> list[Line]:
     """A line for each channel.
 
     Args:
-        level: gives for whole t of shape ``(n, channels)`` the levels, whole numbers, as floats; monotone in t.
+        level: gives for whole t of shape ``(n, channels)`` the levels, whole numbers, as floats; monotone in t. It
+            computes as the other library does, in float32.
+        exact: the same in float64. Where no line has the levels of the first, rounding errors of float32 have decided
+            some: a sum for which the two disagree may then have either level.
         lo, hi: the range of t in each channel, inclusive.
         slope: levels for each step of t, roughly, in each channel; its sign is that of the staircase.
         bottom, top: where levels end: a line may go on below or above.
@@ -55,75 +69,76 @@ def lines(
     """
     turned = np.where(slope < 0, -1, 1).astype(np.int64)
     start, end = np.where(slope < 0, -hi, lo), np.where(slope < 0, -lo, hi)
-
-    def rising(u: np.ndarray) -> np.ndarray:
-        return level(turned * u).astype(np.int64)
-
-    first, last = rising(start[None])[0], rising(end[None])[0]
+    first, last = (level(turned * u[None])[0].astype(np.int64) for u in (start, end))
     if (last - first).max() > MOST_LEVELS:
         raise NoLine(f"{int((last - first).max())} levels are too many; {MOST_LEVELS} are the limit")
-    steps = _steps(rising, start, end, first, last)
+    levels = first + 1 + np.arange(int((last - first).max()))[:, None]
+    steps = _steps(lambda u: level(turned * u), start, end, levels)
+    other = None
     found = []
     for c in range(len(slope)):
-        ends = (int(start[c]), int(first[c])), (int(end[c]), int(last[c]))
-        line = _line(steps[c], *ends, abs(float(slope[c])), bottom, top)
+        count = int(last[c] - first[c])
+        ends = int(start[c]), int(end[c]), int(first[c]), int(last[c])
+        reached = steps[:count, c]
+        try:
+            line = _line(_Stairs(*ends, reached, reached - 1), abs(float(slope[c])), bottom, top)
+        except NoLine:
+            if other is None:
+                other = _steps(lambda u: exact(turned * u), start, end, levels)
+            also = other[:count, c]
+            stairs = _Stairs(*ends, np.maximum(reached, also), np.minimum(reached, also) - 1)
+            line = _line(stairs, abs(float(slope[c])), bottom, top)
         found.append(Line(int(turned[c]) * line.m, line.b, line.f))
     return found
 
 
-def _steps(
-    rising: Callable[[np.ndarray], np.ndarray],
-    start: np.ndarray,
-    end: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-) -> list[np.ndarray]:
-    """For each channel and each level above the first one the smallest u at which it is reached, by bisection."""
-    count = int((last - first).max())
-    levels = first + 1 + np.arange(count)[:, None]
-    reached = levels <= last
-    low, high = np.broadcast_to(start, levels.shape).copy(), np.broadcast_to(end, levels.shape).copy()
-    while count and (low < high).any():
+def _steps(rising: Levels, start: np.ndarray, end: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """For each level and channel the smallest u at which it is reached, by bisection; ``end + 1`` if it never is."""
+    low = np.broadcast_to(start, levels.shape).copy()
+    high = np.broadcast_to(end + 1, levels.shape).copy()
+    while (low < high).any():
         middle = (low + high) // 2
-        above = rising(middle) >= levels
-        low, high = np.where(above, low, middle + 1), np.where(above, middle, high)
-        low = np.minimum(low, high)
-    return [low[reached[:, c], c] for c in range(len(first))]
+        above = (rising(middle) >= levels) | (middle > end)
+        low, high = np.where(above | (low >= high), low, middle + 1), np.where(above, middle, high)
+    return low
 
 
-def _line(steps: np.ndarray, start: tuple[int, int], end: tuple[int, int], slope: float, bottom: int, top: int) -> Line:
-    """The line of one rising staircase that reaches level ``first + 1 + n`` at ``steps[n]``."""
-    first, last = start[1], end[1]
-    levels = first + 1 + np.arange(len(steps))
+def _line(stairs: _Stairs, slope: float, bottom: int, top: int) -> Line:
+    """The line of one staircase."""
+    levels = stairs.first + 1 + np.arange(len(stairs.over))
     # m t + b >= k 2^f where level k is reached, and < k 2^f one step before that; at the ends where nothing clips.
-    reach_t, reach_k = steps, levels
-    under_t, under_k = steps - 1, levels
-    if first > bottom:
-        reach_t, reach_k = np.append(reach_t, start[0]), np.append(reach_k, first)
-    if last < top:
-        under_t, under_k = np.append(under_t, end[0]), np.append(under_k, last + 1)
+    inside = stairs.over <= stairs.end
+    reach_t, reach_k = stairs.over[inside], levels[inside]
+    inside = stairs.under >= stairs.start
+    under_t, under_k = stairs.under[inside], levels[inside]
+    if stairs.first > bottom:
+        reach_t, reach_k = np.append(reach_t, stairs.start), np.append(reach_k, stairs.first)
+    if stairs.last < top:
+        under_t, under_k = np.append(under_t, stairs.end), np.append(under_k, stairs.last + 1)
+    if not len(reach_t) or not len(under_t):
+        return _one_sided(reach_k, under_k)
     for f in FRACS:
         scaled = np.ldexp(1.0, f)
         least = np.ceil(reach_k * scaled).astype(np.int64)
         most = np.ceil(under_k * scaled).astype(np.int64) - 1
         # Some slopes do, and the true one does: so one of the two whole ones beside it does, if any does.
-        beside = np.floor(slope * scaled)
-        if abs(beside) * max(abs(start[0]), abs(end[0]), 1) > 2.0**60:
+        beside = int(slope * scaled)
+        if beside * max(abs(stairs.start), abs(stairs.end), 1) > 1 << 60:
             break
-        for m in sorted({0, int(beside), int(beside) + 1}):
-            if m == 0 and len(steps):
-                continue
-            lowest = int((least - m * reach_t).max()) if len(reach_t) else None
-            highest = int((most - m * under_t).min()) if len(under_t) else None
-            if lowest is None and highest is None:
-                return Line(0, 0, 0)
-            if lowest is None or highest is None:
-                return Line(m, highest if lowest is None else lowest, f)
+        for m in sorted({0, beside, beside + 1}):
+            lowest, highest = int((least - m * reach_t).max()), int((most - m * under_t).min())
             if lowest <= highest:
                 b = _roundest(lowest, highest)
                 if max(_significant(m), _significant(b)) <= MOST_BITS:
                     return Line(m, b, f)
     raise NoLine(f"its steps are no line of up to {FRACS.stop - 1} fractional bits")
+
+
+def _one_sided(reach_k: np.ndarray, under_k: np.ndarray) -> Line:
+    """All levels are the lowest or the highest one: a constant beyond it."""
+    if len(reach_k):
+        return Line(0, int(reach_k.max()), 0)
+    return Line(0, int(under_k.min()) - 1 if len(under_k) else 0, 0)
 
 
 def _significant(n: int) -> int:
