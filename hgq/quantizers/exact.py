@@ -36,9 +36,19 @@ def power_of_two(n: Tensor) -> Tensor:
     Made from the bits of an IEEE number: `exp2` is off by an ulp for most integers on JAX 0.10, `pow` promises nothing,
     and a table takes 4 to 8 times as long on large tensors.
     """
-    kind = keras.backend.standardize_dtype(n.dtype)
+    kind = _kind(n)
     integer, bias, fraction_bits = _IEEE[kind]
     return ops.view(ops.left_shift(ops.cast(ops.clip(n, _LEAST, _MOST) + bias, integer), fraction_bits), kind)
+
+
+def steps(frac: Tensor) -> tuple[Tensor, Tensor]:
+    """``2**frac`` and ``2**-frac`` of integers `frac` in -126..126: what to scale a batch by, and back.
+
+    Quotients, though one would do: XLA computes cheap arithmetic on a small tensor again wherever a loop over a large
+    one reads it, here once for each sample, but a quotient only once. (Without, a training step took 1.3 x as long.)
+    """
+    up = 1.0 / power_of_two(ops.negative(frac))
+    return up, 1.0 / up
 
 
 def to_integer(t: Tensor, rounding: Rounding) -> Tensor:
@@ -53,11 +63,21 @@ def to_integer(t: Tensor, rounding: Rounding) -> Tensor:
 
 def bits_of(m: Tensor) -> Tensor:
     """The number of bits of the integer ``m >= 0``: the smallest n >= 0 with ``m < 2**n``."""
-    guess = ops.floor(ops.log2(ops.maximum(m, 1.0))) + 1.0
-    # log2 may be an ulp off next to a power of two: two exact comparisons settle it.
-    guess = guess + ops.cast(m >= power_of_two(guess), m.dtype)
-    guess = guess - ops.cast(m < power_of_two(guess - 1.0), m.dtype)
-    return ops.where(m >= 1.0, guess, ops.zeros_like(m))
+    return _positive(_exponent(ops.view(m, _IEEE[_kind(m)][0]), m), m)
+
+
+def _kind(t: Tensor) -> str:
+    return keras.backend.standardize_dtype(t.dtype)
+
+
+def _exponent(pattern: Tensor, like: Tensor) -> Tensor:
+    """n, as an integer, of a number ``2**(n - 1) <= m < 2**n`` given by its bits; below 1 for ``m < 1``."""
+    _, bias, fraction_bits = _IEEE[_kind(like)]
+    return ops.right_shift(pattern, fraction_bits) - (int(bias) - 1)
+
+
+def _positive(n: Tensor, like: Tensor) -> Tensor:
+    return ops.cast(ops.maximum(n, 0), like.dtype)
 
 
 _CHUNK = 13
@@ -84,13 +104,14 @@ def straight_through(value: Tensor, slope: Tensor) -> Tensor:
 
 def magnitude_bits(lo: Tensor, hi: Tensor, symmetric: bool) -> Tensor:
     """Bits without the sign that hold the integers ``lo..hi`` (``lo <= 0 <= hi``), or ``-max..max`` if symmetric."""
-    down = ops.negative(lo)
+    down = ops.abs(lo)  # the negative of 0 has a sign bit
     if symmetric:
         return bits_of(ops.maximum(down, hi))
-    n = bits_of(down)
-    # The lower bound reaches one further: -2**n needs n bits only. (Not bits_of(down - 1): that may round.)
-    n = n - ops.cast(ops.logical_and(down >= 1.0, down == power_of_two(n - 1.0)), n.dtype)
-    return ops.maximum(n, bits_of(hi))
+    integer = _IEEE[_kind(lo)][0]
+    # The lower bound reaches one further: -2**n needs n bits only. The number before 2**n in floats has n bits; the
+    # one before another number has as many as that. (Not down - 1: that may round.)
+    below = _exponent(ops.view(down, integer) - 1, lo)
+    return _positive(ops.maximum(below, _exponent(ops.view(hi, integer), lo)), lo)
 
 
 def bounds(bits: Tensor, signed: Tensor, overflow: Overflow) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from keras import ops
 
 from hgq.fixed import FixedArray, Overflow, Rounding
 from hgq.quantizers.base import LARGEST_BITS, Between, Quantizer
-from hgq.quantizers.exact import Tensor, fit, magnitude_bits, power_of_two, read, sum_to, to_integer
+from hgq.quantizers.exact import Tensor, fit, magnitude_bits, power_of_two, read, steps, sum_to, to_integer
 
 
 @keras.saving.register_keras_serializable(package="hgq_fpga")
@@ -96,7 +96,7 @@ class FracQuantizer(Quantizer):
 
     def bits(self, sign: bool) -> Tensor:
         """Gradient: 1/sqrt(group) to f where there are bits."""
-        signed, whole, _ = (ops.stop_gradient(t) for t in self._formats())
+        signed, whole, _ = self._formats()
         f = read(self.f)
         live = ops.cast(whole + signed > 0.0, f.dtype)
         if sign:
@@ -152,7 +152,8 @@ class FracQuantizer(Quantizer):
 
     def _formats(self) -> tuple[Tensor, Tensor, Tensor]:
         frac = ops.round(ops.stop_gradient(read(self.f)))
-        lo, hi = (to_integer(bound * power_of_two(frac), self.rounding) for bound in self._range())
+        scale = power_of_two(frac)
+        lo, hi = (to_integer(bound * scale, self.rounding) for bound in self._range())
         signed = ops.cast(lo < 0.0, frac.dtype)
         return signed, magnitude_bits(lo, hi, self.overflow == Overflow.SAT_SYM), frac
 
@@ -173,8 +174,8 @@ def _round(rounding: Rounding, group: tuple[int, ...]) -> Any:
 
     @ops.custom_gradient
     def rounded(x: Tensor, f: Tensor) -> Any:
-        frac = ops.round(f)
-        y = to_integer(x * power_of_two(frac), rounding) * power_of_two(ops.negative(frac))
+        up, down = steps(ops.round(f))
+        y = to_integer(x * up, rounding) * down
 
         def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor]:
             up = args[0] if upstream is None else upstream

@@ -105,15 +105,16 @@ def _quantize(rounding: Rounding, overflow: Overflow, is_signed: bool, group: tu
     def quantize(x: Tensor, b: Tensor, i: Tensor) -> Any:
         whole_b = ops.round(b)
         frac = whole_b - ops.round(i)
-        lsb = power_of_two(ops.negative(frac))
+        scale = power_of_two(frac)
         # B = 0 leaves no sign bit either, so that 0 is the only value.
         signed = ops.cast(whole_b > 0.0, x.dtype) * float(is_signed)
-        m = to_integer(x * power_of_two(frac), rounding)
+        m = to_integer(x * scale, rounding)
         fitted, inside = fit(m, whole_b, signed, overflow)
-        y = fitted * lsb
+        y = fitted / scale  # as exact as a product, and XLA does it once for a whole batch: see `steps`
 
         def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
             up = args[0] if upstream is None else upstream
+            lsb = 1.0 / scale
             if overflow == Overflow.WRAP:
                 to_b = x - m * lsb * ops.cast(whole_b > 0.0, x.dtype)
                 return up, sum_to(up * to_b, group) * _LN2, sum_to(up * (y - x), group) * _LN2
