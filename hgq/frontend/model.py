@@ -17,6 +17,7 @@ from hgq.frontend.operation import INSTEAD as OPERATIONS_INSTEAD
 from hgq.frontend.operation import OPERATIONS
 from hgq.ir.check import check
 from hgq.ir.graph import Graph
+from hgq.layers.base import DTYPES
 
 
 def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph:
@@ -182,6 +183,7 @@ def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int,
             made = HANDLERS[type(part)](context, part, **_arguments(part, node, values))
         else:
             _check_call(node)
+            _check_dtype(part)
             if len(arguments) != 1 and type(part) not in SEVERAL:
                 raise Unconvertible(f"it is called on {len(arguments)} tensors", "call it on one")
             made = HANDLERS[type(part)](context, part, *arguments)
@@ -191,6 +193,15 @@ def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int,
     except ValueError as reason:  # a layer's own complaint, such as weights that are NaN; it names the layer
         context.problems.append(f"  - {reason}")
     return nothing
+
+
+def _check_dtype(layer: Any) -> None:
+    """Refuses a layer of Keras' own in half precision: it would round even what it only moves."""
+    if layer.compute_dtype not in DTYPES:
+        raise Unconvertible(
+            f"its dtype policy {layer.dtype_policy.name!r} rounds what the hardware keeps exact",
+            'pass dtype="float32" to it, or make the model under keras.config.set_dtype_policy("float32")',
+        )
 
 
 def _is_operation(part: Any) -> bool:

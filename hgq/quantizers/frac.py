@@ -191,9 +191,9 @@ def _round_and_fit(rounding: Rounding, overflow: Overflow, group: tuple[int, ...
 
     @ops.custom_gradient
     def fitted(x: Tensor, f: Tensor, signed: Tensor, bits: Tensor, frac: Tensor) -> Any:
-        m = to_integer(x * power_of_two(frac), rounding)
-        m, inside = fit(m, bits, signed, overflow)
-        y = m * power_of_two(ops.negative(frac))
+        up, down = steps(frac)
+        m, inside = fit(to_integer(x * up, rounding), bits, signed, overflow)
+        y = m * down
 
         def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, ...]:
             up = args[0] if upstream is None else upstream

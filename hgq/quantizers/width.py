@@ -114,7 +114,7 @@ def _quantize(rounding: Rounding, overflow: Overflow, is_signed: bool, group: tu
 
         def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
             up = args[0] if upstream is None else upstream
-            lsb = 1.0 / scale
+            lsb = power_of_two(ops.negative(frac))  # cheap, where a quotient would be one more array
             if overflow == Overflow.WRAP:
                 to_b = x - m * lsb * ops.cast(whole_b > 0.0, x.dtype)
                 return up, sum_to(up * to_b, group) * _LN2, sum_to(up * (y - x), group) * _LN2

@@ -184,6 +184,10 @@ REFUSED = {
         lambda: chain(QDense(3), keras.layers.Activation("tanh", name="t")),
         ["Activation 't'", "activation='tanh'", "'relu' or 'linear'"],
     ),
+    "half precision": (
+        lambda: chain(QDense(3), keras.layers.ReLU(dtype="mixed_bfloat16", name="half")),
+        ["ReLU 'half'", "'mixed_bfloat16'", 'dtype="float32"'],
+    ),
     "a data format": (
         lambda: chain(keras.layers.Flatten(data_format="channels_first", name="f"), QDense(3)),
         ["Flatten 'f'", "data_format='channels_first'", "channels_last"],

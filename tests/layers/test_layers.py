@@ -276,6 +276,19 @@ def test_errors_name_the_layer_and_the_fix(case):
         make()
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_global_policy_of_mixed_precision_is_refused_by_name(policy):
+    before = keras.config.dtype_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        for make in (lambda: QDense(3, name="d1"), lambda: QActivation("relu", name="d1")):
+            with pytest.raises(ValueError, match=f"'d1'.*{policy}.*set_dtype_policy"):
+                make()
+        assert QDense(3, dtype="float32").compute_dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def test_a_quantizer_of_the_wrong_kind_is_named():
     with pytest.raises(TypeError, match=r"QDense 'd1'.*kernel_quantizer=8.*FracQuantizer"):
         QDense(3, kernel_quantizer=8, name="d1")

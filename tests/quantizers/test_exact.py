@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from hgq.fixed import Overflow, Rounding
-from hgq.quantizers.exact import bits_of, fit, magnitude_bits, power_of_two, to_integer
+from hgq.quantizers.exact import bits_of, fit, magnitude_bits, power_of_two, steps, to_integer
 
 
 def compiled(function):
@@ -30,6 +30,13 @@ def test_powers_of_two_are_exact(run):
     assert (got.astype(np.float64) == np.ldexp(1.0, n.astype(int))).all()
 
 
+@pytest.mark.parametrize("run", [lambda f: f, compiled], ids=["eager", "compiled"])
+def test_steps_are_exact_both_ways(run):
+    n = np.arange(-126, 127)
+    for sign, got in zip((1, -1), run(steps)(ops.convert_to_tensor(n.astype(np.float32))), strict=True):
+        assert (ops.convert_to_numpy(got).astype(np.float64) == np.ldexp(1.0, sign * n)).all()
+
+
 BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 ROUNDING_CASES = {
@@ -51,15 +58,24 @@ def test_rounding_at_halves_and_just_below(rounding, run):
     assert got.tolist() == expected
 
 
-def test_bit_counts_equal_those_of_python_integers():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bit_counts_equal_those_of_python_integers(dtype):
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("JAX narrows float64 unless told otherwise")
     m = [0, 1, 2, 3, 4, 5, 7, 8, 9, *(2**n + d for n in range(4, 23) for d in (-1, 0, 1))]
-    got = ops.convert_to_numpy(bits_of(ops.convert_to_tensor(np.array(m, np.float32))))
+    got = ops.convert_to_numpy(bits_of(ops.convert_to_tensor(np.array(m, dtype))))
+    assert got.dtype == dtype
     assert got.tolist() == [v.bit_length() for v in m]
+    lo, hi = (
+        ops.convert_to_tensor(np.array(bound, dtype)) for bound in zip(*((-v, w) for v in m for w in m), strict=True)
+    )
+    wanted = [max((max(v, 1) - 1).bit_length(), w.bit_length()) for v in m for w in m]
+    assert ops.convert_to_numpy(magnitude_bits(lo, hi, symmetric=False)).tolist() == wanted
 
 
 def test_bits_of_a_range_count_the_lower_bound_one_further():
-    lo = np.array([0, -1, -1, -8, -9, -(2**24), 0], np.float32)
-    hi = np.array([0, 0, 1, 7, 7, 3, 8], np.float32)
+    lo = np.array([0, -1, -1, -8, -9, -(2**24), -0.0], np.float32)
+    hi = np.array([-0.0, 0, 1, 7, 7, 3, 8], np.float32)
     plain = magnitude_bits(ops.convert_to_tensor(lo), ops.convert_to_tensor(hi), symmetric=False)
     assert ops.convert_to_numpy(plain).tolist() == [0, 0, 1, 3, 4, 24, 4]
     symmetric = magnitude_bits(ops.convert_to_tensor(lo), ops.convert_to_tensor(hi), symmetric=True)
