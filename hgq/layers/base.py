@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import keras
@@ -162,8 +163,12 @@ class QLayer(keras.layers.Layer):
     def _priced(self, y: Tensor, training: bool) -> Tensor:
         """`y`; in training the price of this call goes to the loss."""
         if training:
-            all_bits = sum(ops.sum(quantizer.bits(sign=False)) for quantizer in self.quantizers().values())
-            price = (self.luts() if self.cost == "luts" else self.ebops_bar()) + self.product_luts()
+            quantizers = self.quantizers().values()
+            with ExitStack() as stack:
+                for quantizer in quantizers:
+                    stack.enter_context(quantizer.unchanged())
+                all_bits = sum(ops.sum(quantizer.bits(sign=False)) for quantizer in quantizers)
+                price = (self.luts() if self.cost == "luts" else self.ebops_bar()) + self.product_luts()
             self.add_loss(self.beta * price + self.gamma * all_bits)
         return y
 

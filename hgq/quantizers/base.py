@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import keras
@@ -53,6 +54,8 @@ class Quantizer(keras.layers.Layer):
         self.calibrating = False
         self.observer: Callable[[Quantizer, Tensor], None] | None = None
         self._value: Callable[[], Tensor] | None = None
+        self._width: tuple[Tensor, Tensor] | None = None
+        self._keeps_width = False
 
     def attach(self, shape: tuple[int | None, ...], owner: str, value: Callable[[], Tensor] | None = None) -> None:
         """Builds the quantizer for tensors of `shape` (no batch axis) as part of the layer `owner`.
@@ -91,6 +94,22 @@ class Quantizer(keras.layers.Layer):
 
     def observe(self, x: Tensor, training: bool) -> None:
         """What `apply` does beside: tracks the range of `x`, lets an observer count. `x` may have axes after batch."""
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within, the quantizer's variables stay as they are, so that its width is computed once for all who ask."""
+        self._keeps_width = True
+        try:
+            yield
+        finally:
+            self._width, self._keeps_width = None, False
+
+    def _kept_width(self, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Magnitude and sign bits of each group, as `make` gives them."""
+        found = make() if self._width is None else self._width
+        if self._keeps_width:
+            self._width = found
+        return found
 
     @abstractmethod
     def bits(self, sign: bool) -> Tensor:

@@ -96,12 +96,14 @@ class FracQuantizer(Quantizer):
 
     def bits(self, sign: bool) -> Tensor:
         """Gradient: 1/sqrt(group) to f where there are bits."""
+        magnitude, signed = self._kept_width(self._magnitude_and_sign)
+        return magnitude + signed if sign else magnitude
+
+    def _magnitude_and_sign(self) -> tuple[Tensor, Tensor]:
         signed, whole, _ = self._formats()
         f = read(self.f)
-        live = ops.cast(whole + signed > 0.0, f.dtype)
-        if sign:
-            whole = whole + signed
-        return whole + self.share * live * (f - ops.stop_gradient(f))
+        slope = ops.cast(whole + signed > 0.0, f.dtype) * self.share
+        return whole + slope * (f - ops.stop_gradient(f)), signed
 
     @property
     def range_known(self) -> bool:

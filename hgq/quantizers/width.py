@@ -83,12 +83,15 @@ class WidthQuantizer(Quantizer):
 
     def bits(self, sign: bool) -> Tensor:
         """Gradient: 1/sqrt(group) to b where b > 0."""
+        magnitude, signed = self._kept_width(self._magnitude_and_sign)
+        return magnitude + signed if sign and self.signed else magnitude
+
+    def _magnitude_and_sign(self) -> tuple[Tensor, Tensor]:
         b = read(self.b)
-        whole = ops.round(ops.stop_gradient(b))
-        live = ops.cast(ops.stop_gradient(b) > 0.0, b.dtype)
-        if sign and self.signed:
-            whole = whole + ops.cast(whole > 0.0, b.dtype)
-        return whole + self.share * live * (b - ops.stop_gradient(b))
+        fixed = ops.stop_gradient(b)
+        whole = ops.round(fixed)
+        slope = ops.cast(fixed > 0.0, b.dtype) * self.share
+        return whole + slope * (b - fixed), ops.cast(whole > 0.0, b.dtype)
 
     def _formats(self) -> tuple[Tensor, Tensor, Tensor]:
         b, i = ops.round(self.b), ops.round(self.i)

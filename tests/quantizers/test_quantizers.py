@@ -213,6 +213,18 @@ def test_bits_are_those_of_the_types_and_their_gradient_is_scaled():
     assert grads["f"] == pytest.approx([0.5])
 
 
+def test_a_width_is_computed_once_while_the_quantizer_is_unchanged():
+    q = ready(FracQuantizer(f0=2), (1,))
+    apply(q, [[3.0]], training=True)
+    calls, formats = [], q._formats
+    q._formats = lambda: calls.append(1) or formats()
+    with q.unchanged():
+        assert [ops.convert_to_numpy(q.bits(sign)).tolist() for sign in (True, False, True)] == [[4], [4], [4]]
+    assert len(calls) == 1
+    q.f.assign([3.0])
+    assert ops.convert_to_numpy(q.bits(sign=False)).tolist() == [5]
+
+
 def test_f_only_weights_start_with_f0_bits_each():
     w = ops.convert_to_tensor(np.array([[0.3, -0.5], [3.0, 0.0]], np.float32))
     q = ready(FracQuantizer(f0=3), (2, 2), lambda: w)
