@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,29 +79,27 @@ def _scale_of(known: Known, axis: int) -> np.ndarray:
     return known.scale.reshape(-1)
 
 
-def _product(
-    build: Any,
-    node: Node,
-    value: Value,
-    kernel: Constant,
-    scale: np.ndarray,
-    bias: Any,
-    cls: type,
-    arguments: dict[str, Any],
-    channel: int,
-) -> Value:
-    """Our layer on a value that is settled and in our order of axes.
+@dataclass(frozen=True)
+class Product:
+    """A layer of ours. scale: of the kernel, one or one for each output; channel: ONNX' axis of the outputs."""
 
-    scale: of the kernel; channel: ONNX' axis of the output channels.
-    """
+    cls: type
+    arguments: dict[str, Any]
+    kernel: Constant
+    scale: np.ndarray
+    channel: int
+
+
+def _product(build: Any, node: Node, value: Value, product: Product, bias: Any) -> Value:
+    """Our layer on a value that is settled and in our order of axes; a bias that it cannot hold is a step behind it."""
     if value.scale.size > 1:
         raise Unconvertible(
             "its input has a scale for each channel that is no power of two, which it would have to add up", POWERS
         )
     shape = [1] * value.rank
-    shape[channel] = scale.size
-    left = value.scale.reshape((1,) * value.rank) * scale.reshape(shape)
-    parts = {"kernel": kernel}
+    shape[product.channel] = product.scale.size
+    left = value.scale.reshape((1,) * value.rank) * product.scale.reshape(shape)
+    parts = {"kernel": product.kernel}
     step = None
     if bias is not None:
         if not isinstance(bias, Known):
@@ -110,13 +108,13 @@ def _product(
         if found is not None:
             parts["bias"] = found
         else:
-            shape[channel] = bias.value.size
+            shape[product.channel] = bias.value.size
             held = bias.value.astype(np.float32).reshape(shape)
             step = Step(node, "add", (held,))
     name = build.name(node.name)
     given = input_types(build, value.tensor)
-    arguments = arguments | {"name": name, "use_bias": "bias" in parts}
-    tensor = linear(cls, arguments, tuple(value.tensor.shape), parts, given)(value.tensor)
+    arguments = product.arguments | {"name": name, "use_bias": "bias" in parts}
+    tensor = linear(product.cls, arguments, tuple(value.tensor.shape), parts, given)(value.tensor)
     made = Value.of(tensor, value.axes, left)
     if step is None:
         return made
@@ -139,22 +137,21 @@ def _matrix(build: Any, node: Node, given: list[Any]) -> Value:
     bias = given[2] if len(given) > 2 else None
     if not isinstance(value, Value) or not isinstance(known, Known):
         raise Unconvertible("it does not multiply a tensor with a constant matrix", "put the constant on the right")
-    turned = bool(node.get("transB", 0))
+    if node.get("transB", 0):
+        known = known.moved(np.transpose)
     for name in ("alpha", "beta"):
         if node.get(name, 1.0) != 1.0:
             raise Unconvertible(f"{name}={node.get(name)} is not supported", f"export with {name}=1")
     if node.get("transA", 0) or known.value.ndim != 2 or (node.kind == "Gemm" and value.rank != 2):
         raise Unconvertible(f"its matrix has shape {known.value.shape}, or transA is set", "multiply with one matrix")
-    if turned:
-        known = known.moved(np.transpose)
     if value.shape[-1] != known.value.shape[0]:
         raise Unconvertible(f"its matrix {known.value.shape} does not fit the tensor {value.shape}", "export it again")
     value = layout.in_order(build, build.rounded(settled(build, value)))
     kernel, scale = kernel_of(known, lambda a: a), _scale_of(known, 1)
     if bias is not None and isinstance(bias, Known) and bias.value.size == 1 != known.value.shape[1]:
         bias = Known(np.full(known.value.shape[1], bias.value.flat[0]))
-    arguments = {"units": int(known.value.shape[1])}
-    return _product(build, node, value, kernel, scale, bias, QDense, arguments, value.rank - 1)
+    product = Product(QDense, {"units": int(known.value.shape[1])}, kernel, scale, value.rank - 1)
+    return _product(build, node, value, product, bias)
 
 
 def _conv(build: Any, node: Node, given: list[Any]) -> Value:
@@ -191,7 +188,7 @@ def _conv(build: Any, node: Node, given: list[Any]) -> Value:
 
         cls = QConv1D if one else QConv2D
         arguments |= {"filters": out, "groups": groups}
-    return _product(build, node, value, kernel_of(known, move), scale, bias, cls, arguments, 1)
+    return _product(build, node, value, Product(cls, arguments, kernel_of(known, move), scale, 1), bias)
 
 
 HANDLERS: dict[str, Callable[[Any, Node, list[Any]], Value]] = {"MatMul": _matrix, "Gemm": _matrix, "Conv": _conv}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
+from hgq.fixed import Rounding
 from hgq.frontend.context import Unconvertible
 from hgq.importers.linear import Constant, normalisation
 from hgq.importers.passing import input_types, quantized
 from hgq.importers.qonnx.layout import channels_last
 from hgq.importers.qonnx.quant import Quant
 from hgq.importers.qonnx.staircase import NoLine, lines
-from hgq.importers.qonnx.value import MOST_BITS, Step, Value, grid, holding, uniform
+from hgq.importers.qonnx.value import MOST_BITS, Step, Value, grid, holding, ranked, uniform
 from hgq.importers.signs import affine, below, named
 from hgq.importers.types import Types
 
@@ -102,17 +104,7 @@ def quantised(build: Any, value: Value, quant: Quant) -> Value:
     rounding = quant.data_rounding()
     while value.steps and value.steps[-1].kind == "relu" and quant.lo == quant.zero == 0:
         value = replace(value, steps=value.steps[:-1])  # it saturates at 0 all the same
-    scale = quant.scale
-    if scale.ndim > value.rank or (
-        scale.ndim and any(n not in (1, m) for n, m in zip(scale.shape[::-1], value.shape[::-1], strict=False))
-    ):
-        if scale.size != 1:
-            raise Unconvertible(
-                f"its scale of shape {scale.shape} does not fit the tensor {value.shape}", "export again"
-            )
-        scale = scale.reshape(())
-    scale = scale.reshape((1,) * (value.rank - scale.ndim) + scale.shape)
-    quant = replace(quant, scale=scale)
+    quant = replace(quant, scale=ranked(quant.scale, value.shape, "scale"))
     if (quant.powers or quant.bipolar) and (value.scale == 1).all() and not quant.zero:
         try:
             value = settled(build, value, FEW_BITS)
@@ -123,16 +115,15 @@ def quantised(build: Any, value: Value, quant: Quant) -> Value:
     return _stairs(build, value, quant)
 
 
-def _plainly(build: Any, value: Value, quant: Quant, rounding: Any) -> Value:
+def _plainly(build: Any, value: Value, quant: Quant, rounding: Rounding) -> Value:
     """One of our quantizers; where a scale differs from channel to channel these are last."""
     name = build.name(quant.node.name)
     if quant.bipolar:
         return _bipolar(value, quant, below(value.tensor, 0.0, f"{name}_sign"), name)
     if quant.scale.size > 1:
         value, _ = channels_last(build, value, [quant.scale], Step(quant.node, "mul", (quant.scale,)))
-    types = quant.types(value.rank, rounding)
-    moved = types.each(value.ours)
-    return Value.of(quantized(moved, name)(value.tensor), value.axes)
+    types = quant.types(value.rank, rounding).each(value.ours)
+    return Value.of(quantized(types, name)(value.tensor), value.axes)
 
 
 def _bipolar(value: Value, quant: Quant, sign: Any, name: str) -> Value:
@@ -144,37 +135,53 @@ def _bipolar(value: Value, quant: Quant, sign: Any, name: str) -> Value:
     return Value.of(affine(sign, 2 * unit, unit, name), value.axes, left)
 
 
+@dataclass(frozen=True)
+class _Chain:
+    """From whole t of a tensor to the levels of a Quant, for each index of the last axis.
+
+    lsb: what t counts, with the scale of the tensor. steps: with a row of constants each. scale: of the Quant.
+    """
+
+    lsb: np.ndarray
+    steps: list[tuple[Step, tuple[np.ndarray, ...]]]
+    scale: np.ndarray
+    quant: Quant
+
+    def level(self, t: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+        """Levels, without the zero point; of a bipolar Quant -1 and 0."""
+        x = (t * self.lsb).astype(dtype)
+        with np.errstate(over="ignore"):
+            for step, rows in self.steps:
+                x = step.apply(x, rows)
+            y = self.quant.integers(x, self.scale.astype(dtype))
+        return np.where(y > 0, 0, -1) if self.quant.bipolar else y
+
+    def slope(self, axis: int) -> np.ndarray:
+        """Levels for each step of t, roughly."""
+        slope = self.lsb / self.scale
+        for step, _ in self.steps:
+            slope = slope * _row(step.factor, axis)
+        return slope
+
+
 def _stairs(build: Any, value: Value, quant: Quant) -> Value:
     """Everything since the last exact value, and the quantizer, as one line for each channel and a floor."""
     value = build.rounded(value)
+    own = Step(quant.node, "mul", (quant.scale,))
     arrays = [value.scale, quant.scale, *(a for step in value.steps for a in step.arrays)]
-    value, axis = channels_last(build, value, arrays, Step(quant.node, "mul", (quant.scale,)))
-    steps = [(step, tuple(_row(a, axis) for a in step.arrays)) for step in value.steps]
-    before, after = _row(value.scale, axis), _row(quant.scale, axis)
+    value, axis = channels_last(build, value, arrays, own)
     held = Types.of(build.types(value.tensor)).shared()
     bits, frac, signed = (a.reshape(-1) for a in (held.bits, held.frac, held.signed))
-    lsb = np.ldexp(1.0, -frac) * before
-
-    def level(t: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
-        x = (t * lsb).astype(dtype)
-        with np.errstate(over="ignore"):
-            for step, rows in steps:
-                x = step.apply(x, rows)
-            y = quant.integers(x, after.astype(dtype))
-        return np.where(y > 0, 0, -1) if quant.bipolar else y
-
-    slope = lsb / after
-    for step, _ in steps:
-        slope = slope * _row(step.factor, axis)
-    channels = len(frac)
-    slope = np.broadcast_to(slope, (channels,))
+    rows = [(step, tuple(_row(a, axis) for a in step.arrays)) for step in value.steps]
+    chain = _Chain(np.ldexp(1.0, -frac) * _row(value.scale, axis), rows, _row(quant.scale, axis), quant)
+    slope = np.broadcast_to(chain.slope(axis), frac.shape)
     bottom, top = (-1, 0) if quant.bipolar else (quant.lo - quant.zero, quant.hi - quant.zero)
-    far = np.where(slope < 0, 1, -1) * (1 << 50)
-    plateau = level(far[None])[0]
-    rectified = bottom < 0 and not quant.bipolar and bool((plateau == 0).all())
+    farthest = chain.level(np.where(slope < 0, 1, -1)[None] * (1 << 50))
+    rectified = bottom < 0 and not quant.bipolar and bool((farthest == 0).all())
     lo, hi = np.where(signed > 0, -(1 << bits), 0), (1 << bits) - 1
     try:
-        found = lines(level, lambda t: level(t, np.float64), lo, hi, slope, 0 if rectified else bottom, top)
+        exact = partial(chain.level, dtype=np.float64)
+        found = lines(chain.level, exact, lo, hi, slope, 0 if rectified else bottom, top)
     except NoLine as reason:
         raise Unconvertible(
             f"what lies between it and the sums before it is no line with a floor: {reason}",
@@ -182,21 +189,23 @@ def _stairs(build: Any, value: Value, quant: Quant) -> Value:
         ) from None
     unit = np.ldexp(1.0, -quant.fracs(value.rank)).reshape(-1) if quant.powers and not quant.bipolar else np.ones(1)
     m, b, f = (np.array([getattr(line, part) for line in found], np.int64) for part in "mbf")
-    name = build.name(quant.node.name)
     scale, offset = np.ldexp(m.astype(np.float64), frac - f) * unit, np.ldexp(b.astype(np.float64), -f) * unit
-    steps_named = value.steps or (Step(quant.node, "mul", (quant.scale,)),)
-    tensor = _normalised(build, value.tensor, scale, offset, build.name(f"{name}_line"), steps_named)
+    name = build.name(quant.node.name)
+    tensor = _normalised(build, value.tensor, scale, offset, build.name(f"{name}_line"), value.steps or (own,))
     if quant.bipolar:
         return _bipolar(value, quant, below(tensor, 0.0, f"{name}_sign"), name)
     if rectified:
         tensor = keras.layers.ReLU(name=build.name(f"{name}_relu"))(tensor)
-    types = quant.types(value.rank, quant.data_rounding().__class__.TRN)
-    moved = types.each(value.ours)
-    left = np.ones((1,) * value.rank) if quant.powers else quant.scale.astype(np.float64)
+    return _floored(replace(value, tensor=tensor), quant, unit, name)
+
+
+def _floored(value: Value, quant: Quant, unit: np.ndarray, name: str) -> Value:
+    """What a line makes, in levels times `unit`, rounded down to the integers of the Quant."""
     if quant.zero and not uniform(unit):
         raise Unconvertible("it has a zero point, and a scale for each channel", "use one scale, or no zero point")
     zero = quant.zero * float(unit.flat[0])  # the type is that of the integers with their zero point
-    if zero:
-        tensor = named(tensor + zero, f"{name}_zero")
-    tensor = quantized(moved, name)(tensor)
-    return Value.of(named(tensor - zero, f"{name}_centred") if zero else tensor, value.axes, left)
+    tensor = named(value.tensor + zero, f"{name}_zero") if zero else value.tensor
+    tensor = quantized(quant.types(value.rank, Rounding.TRN).each(value.ours), name)(tensor)
+    tensor = named(tensor - zero, f"{name}_centred") if zero else tensor
+    scale = np.ones((1,) * value.rank) if quant.powers else quant.scale.astype(np.float64)
+    return Value.of(tensor, value.axes, scale)
