@@ -19,7 +19,7 @@ from hgq.frontend.predict import float32_error, keras_engine
 from hgq.importers import OURS, imported
 from hgq.memory import check_memory
 from hgq.options import checked_options
-from hgq.project import ENGINES, Project
+from hgq.project import Project, everything
 from hgq.sim.toolchain import missing
 from hgq.staging import free_target, replace, staged
 from hgq.training import calibrate as find_ranges
@@ -136,9 +136,8 @@ def convert(
             certificate = project.report["certificate"]
             engine = keras_engine(copy, graph, raw=raw, float64=not certificate["exact32"])
             try:
-                engines = tuple(name for name in ENGINES if proof or name != "proof")
                 project.report["verification"] = project.verify(
-                    encoded, engines, corners=corners, keras_engine=engine, progress=progress
+                    encoded, everything(proof), corners=corners, keras_engine=engine, progress=progress
                 )
             except VerificationError as different:
                 failed = target.with_name(f"{target.name}.failed")

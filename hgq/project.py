@@ -16,7 +16,7 @@ from hgq.ports import bus_width, pack, unpack
 from hgq.report.resources import measure, save_report
 from hgq.sim.csim import run_csim
 from hgq.sim.icarus import VECTORS as ICARUS
-from hgq.sim.icarus import icarus_installed, simulate_icarus
+from hgq.sim.icarus import icarus_installed, simulate_icarus, spot_check
 from hgq.sim.mapped import simulate_mapped
 from hgq.sim.protocol import check_protocol
 from hgq.sim.route import SEEDS, nextpnr_version, route
@@ -44,6 +44,11 @@ CORNER_ELEMENTS = 20_000_000
 """... unless the inputs together would have more elements than this."""
 
 
+def everything(proof: bool = True) -> tuple[str, ...]:
+    """The engines of a whole verification. proof: whether it begins with the proof."""
+    return tuple(name for name in (*ENGINES, SECOND) if proof or name != "proof")
+
+
 class Project(Folder):
     """A folder with ``model.ir``, ``model.keras``, ``rtl/``, ``hls4ml/``, ``tb/`` and reports, and what runs on it."""
 
@@ -61,7 +66,7 @@ class Project(Folder):
         Args:
             data: real numbers for the input ports; without them the vectors of the conversion (tb/vectors.npz).
             engine: "proof" (needs no data), "csim", "verilator", "cocotb", "keras", "icarus" or "all" (Icarus where it
-                is installed).
+                is installed, on fewer vectors for a large design).
             corners: how many corner vectors come on top; by default 100,000, fewer for very wide inputs.
             proof: whether "all" begins with the proof that the Verilog computes the integer model for all inputs.
 
@@ -71,8 +76,7 @@ class Project(Folder):
         """
         if engine not in (*ENGINES, SECOND, "all"):
             raise ValueError(f"engine={engine!r}; choose one of {', '.join(ENGINES)}, {SECOND}, all")
-        everything = (*ENGINES, *((SECOND,) if icarus_installed() else ()))
-        chosen = tuple(e for e in everything if proof or e != "proof") if engine == "all" else (engine,)
+        chosen = everything(proof) if engine == "all" else (engine,)
         if chosen == ("keras",) and self.beyond_keras:
             raise ValueError(f"engine='keras': {self.beyond_keras}; choose another engine")
         if chosen == ("proof",):
@@ -83,7 +87,7 @@ class Project(Folder):
     def verify(
         self,
         data: Mapping[str, np.ndarray] | None,
-        engines: tuple[str, ...] = ENGINES,
+        engines: tuple[str, ...] = (*ENGINES, SECOND),
         *,
         corners: int | None = None,
         keras_engine: Engine | None = None,
@@ -92,6 +96,7 @@ class Project(Folder):
         """`simulate` on integers of the ports.
 
         Args:
+            engines: Icarus is a spot check among several, and left out where it is not installed: the result says so.
             keras_engine: runs the Keras model; by default the one in model.keras.
         """
         proven = self.prove(progress=progress).to_json() if "proof" in engines else None
@@ -119,12 +124,16 @@ class Project(Folder):
         if "cocotb" in engines:
             progress("Verilog under cocotb, clock by clock")
             verdict["Verilog (cocotb protocol)"] = self._protocol({k: x[:PROTOCOL_VECTORS] for k, x in vectors.items()})
-        if SECOND in engines:
-            progress("Verilog in Icarus")
-            some = {k: np.concatenate([x[: ICARUS // 2], x[-ICARUS // 2 :]])[:ICARUS] for k, x in vectors.items()}
-            verdict |= verify_engines(self.graph, some, {"Verilog (Icarus)": self._icarus}).to_json()
         count = len(next(iter(extra.values())))
-        return {"data": samples, "corners": count, "engines": verdict, "proof": proven, "not_compared": not_compared}
+        result = {"data": samples, "corners": count, "engines": verdict, "proof": proven, "not_compared": not_compared}
+        if engines == (SECOND,):
+            verdict |= self._second(vectors, ICARUS, progress)
+        elif SECOND in engines and icarus_installed():
+            (found,) = self._second(vectors, spot_check(self.sources(simulation=True)), progress).values()
+            result["second_simulator"] = {"simulator": "Icarus Verilog", **found}
+        elif SECOND in engines:
+            result["second_simulator"] = {"simulator": None}
+        return result
 
     def prove(self, *, progress: Progress = lambda _: None) -> ProofResult:
         """Proves from the text of the Verilog in the folder that it computes the integer model, for all inputs.
@@ -245,6 +254,15 @@ class Project(Folder):
 
         verdict = verify_engines(self.graph, x, {f"the netlist mapped to {mapped.family}": engine}, progress=progress)
         return {"vectors": max(verdict.vectors.values()), "differences": 0, "latency": self.latency}
+
+    def _second(self, x: Mapping[str, np.ndarray], most: int, progress: Progress) -> dict[str, Any]:
+        """Icarus on the first and last vectors."""
+        progress("Verilog in Icarus")
+        some = {
+            name: np.concatenate([v[: most - most // 2], v[most - most // 2 :][-(most // 2) :]])
+            for name, v in x.items()
+        }
+        return verify_engines(self.graph, some, {"Verilog (Icarus)": self._icarus}).to_json()
 
     def _rtl(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         words = simulate(self.rtl_design(), pack(self.inputs, [x[name] for name in self.graph.inputs]))

@@ -22,6 +22,7 @@ from hgq.layers import QDense, QDenseBatchNorm
 from hgq.project import Project
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.resource import model_ebops
+from hgq.sim.icarus import icarus_installed
 from hgq.training import calibrate
 
 X = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
@@ -76,6 +77,9 @@ def test_a_model_becomes_a_verified_folder(tmp_path: Path) -> None:
     for fact in ("always", "head", "0 differences over 100 data samples and 3,000 corner vectors", "float32: proven"):
         assert fact in summary, summary
     assert any("Verilator" in step for step in steps)
+    second = "Icarus Verilog, 0 differences over" if icarus_installed() else "none, as Icarus Verilog is not installed"
+    assert f"second simulator: {second}" in summary
+    assert any("Icarus" in step for step in steps) == icarus_installed()
     # the project in a copy elsewhere, with plain pytest
     copy = tmp_path / "elsewhere"
     shutil.copytree(out, copy)

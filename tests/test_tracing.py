@@ -16,8 +16,9 @@ import hgq
 from hgq.errors import VerificationError
 from hgq.layers import QDense
 from hgq.project import Project
+from hgq.report.text import evidence
 from hgq.report.trace_text import trace_text
-from hgq.sim.icarus import icarus_installed
+from hgq.sim.icarus import icarus_installed, spot_check
 from hgq.training import calibrate
 from hgq.verify.trace import first_difference_of
 
@@ -88,3 +89,19 @@ def test_icarus_finds_what_is_wrong_late_or_unknown(made: Path, tmp_path: Path) 
     late = damaged(made, tmp_path / "late", "ports.json", r'"latency": (\d+)', lambda m: f'"latency": {int(m[1]) + 1}')
     with pytest.raises(VerificationError, match=r"Icarus: 999 of 1000 outputs are valid"):
         late.simulate(X, engine="icarus", corners=940)
+
+
+def test_a_second_simulator_is_named_and_a_missing_one_too(
+    made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hgq.project.icarus_installed", lambda: False)
+    found = Project.load(made).verify(None, ("csim", "icarus"), corners=16)
+    assert found["second_simulator"] == {"simulator": None} and set(found["engines"]) == {"hls4ml C simulation"}
+    assert "second simulator: none, as Icarus Verilog is not installed (apt install iverilog)" in evidence(found)
+    found["second_simulator"] = {"simulator": "Icarus Verilog", "vectors": 1000, "differences": 0, "seconds": 1.0}
+    assert "second simulator: Icarus Verilog, 0 differences over 1,000 of these vectors" in evidence(found)
+    for name, size in (("a.v", 100), ("b.v", 200_000), ("sim/c.v", 200_000)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(" " * size)
+    a, b, c = (tmp_path / name for name in ("a.v", "b.v", "sim/c.v"))
+    assert [spot_check(files) for files in ([a], [b], [b, c], [])] == [1000, 100, 8, 1000]

@@ -84,8 +84,6 @@ def simulate(
                 return
             report = project.simulate(array, engine=engine.value, proof=not no_proof, progress=step)
         typer.echo("\n".join(evidence(report)))
-        if engine == Engine.ALL and "Verilog (Icarus)" not in report["engines"]:
-            typer.echo("Icarus Verilog is not installed (apt install iverilog), so there was no second simulator")
 
 
 def show_trace(project: Any, sample: int, array: Any, step: Steps) -> None:

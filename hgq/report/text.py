@@ -92,7 +92,17 @@ def evidence(verification: dict[str, Any]) -> list[str]:
         return [verified(verification)]
     compared = [verified(verification)] if verification.get("engines") else []
     missing = [f"{name} NOT COMPARED: {why}" for name, why in verification.get("not_compared", {}).items()]
-    return proof_facts(verification.get("proof")) + compared + missing
+    return proof_facts(verification.get("proof")) + compared + second_simulator(verification) + missing
+
+
+def second_simulator(verification: dict[str, Any]) -> list[str]:
+    """Whether a second simulator ran the Verilog, where that was asked for: a spot check."""
+    found = verification.get("second_simulator")
+    if found is None:
+        return []
+    if found["simulator"] is None:
+        return ["second simulator: none, as Icarus Verilog is not installed (apt install iverilog)"]
+    return [f"second simulator: {found['simulator']}, 0 differences over {found['vectors']:,} of these vectors"]
 
 
 def proof_facts(proof: dict[str, Any] | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,23 @@ from hgq.sim.simulator import RtlDesign
 from hgq.sim.toolchain import hgq_errors
 
 VECTORS = 1000
-"""How many vectors are run: Icarus interprets, some thousand times slower than Verilator."""
+"""How many vectors are run at most: Icarus interprets, some thousand times slower than Verilator."""
+CHARACTERS = 20_000_000
+"""Of Verilog times vectors, for a spot check: some seconds."""
+CELLS = 20
+"""How much slower text is that names LUTs and carry chains, which have models of their own."""
 
 
 def icarus_installed() -> bool:
     """Whether Icarus Verilog is on the path: it is no package of PyPI, so it is never required."""
     return shutil.which("iverilog") is not None and shutil.which("vvp") is not None
+
+
+def spot_check(sources: Iterable[Path]) -> int:
+    """How many vectors a spot check of these Verilog files takes: the fewer, the larger they are, but eight."""
+    sizes = {path: path.stat().st_size for path in sources}
+    models = any(path.parent.name == "sim" for path in sizes)
+    return min(VECTORS, max(8, CHARACTERS // (max(sum(sizes.values()), 1) * (CELLS if models else 1))))
 
 
 def simulate_icarus(design: RtlDesign, words_in: np.ndarray) -> np.ndarray:
