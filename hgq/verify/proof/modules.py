@@ -9,7 +9,7 @@ from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.cases import same_by_cases
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones
-from hgq.verify.proof.counterexample import counterexample
+from hgq.verify.proof.counterexample import counterexample, text
 from hgq.verify.proof.dropped import without_dropped_bits
 from hgq.verify.proof.exhaustive import inputs_that_differ
 from hgq.verify.proof.expected import Expected
@@ -99,6 +99,20 @@ class Template:
         if not leaves:
             return Finding(found=found, expected=expected, bounds=bounds)
         return Finding("it differs", True, found, expected, leaves, bounds)
+
+    def said(self, finding: Finding, names: Mapping[int, str]) -> str:
+        """What was expected and found, and where they differ. names: of the leaves."""
+        if finding.found is None or finding.expected is None:
+            return finding.reason
+        off = self.space.add(finding.found, finding.expected, -1)
+        forms = [
+            text(self.space, form, lambda number: names.get(number, "another input"))
+            for form in (finding.expected, finding.found, off)
+        ]
+        leaves = finding.leaves or {}
+        given = ", ".join(f"{names.get(n, 'another input')}={v}" for n, v in list(leaves.items())[:6])
+        more = " ..." if len(leaves) > 6 else ""
+        return f"expected {forms[0]}; found {forms[1]}; found - expected = {forms[2]}; they differ for {given}{more}"
 
     def _looked_into(self, found: Form, expected: Form) -> dict[int, int] | None:
         """What takes long, where no rule helps: leaves for which the forms differ, empty if there are none.
