@@ -88,6 +88,22 @@ def test_frac_quantizer_equals_the_integer_reference(rounding, overflow):
     assert not types.signed[3]
 
 
+@pytest.mark.parametrize("kind", [WidthQuantizer, FracQuantizer])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_graph_computes_what_single_operations_do(kind, training):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow rewrites the arithmetic of a graph without XLA")
+    import tensorflow as tf
+
+    x = samples(3).reshape(-1, 40)
+    q = ready(kind(), (40,))
+    spread = np.linspace(-9.0, 9.0, 40, dtype=np.float32)  # fractional bits, odd and even, on both sides of 0
+    (q.f if kind is FracQuantizer else q.i).assign(spread)
+    apply(q, x, training=True)
+    expected = apply(q, x, training)
+    assert (tf.function(lambda t: q.quantized(t, training))(tf.constant(x)).numpy() == expected).all()
+
+
 def test_the_range_is_that_of_the_rounded_value():
     q = ready(FracQuantizer(f0=0), (4,))
     apply(q, [[7.4, 7.5, -0.5, -0.6]], training=True)
