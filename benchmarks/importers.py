@@ -102,9 +102,9 @@ def compare(file: Path, folder: Path, **how: Any) -> dict[str, Any]:
     made = project.predict(x[0] if len(x) == 1 else x)
     made = [np.asarray(m).reshape(e.shape) for m, e in zip(made if len(y) > 1 else [made], y, strict=True)]
     off = sum(int((m != e).sum()) for m, e in zip(made, y, strict=True))
-    if "drop_softmax" in how:  # no values to compare but which is largest, unless two are
-        ties = [(m == m.max(1, keepdims=True)).sum(1) > 1 for m in made]
-        off = sum(int(((m.argmax(1) != e.argmax(1)) & ~t).sum()) for m, e, t in zip(made, y, ties, strict=True))
+    if "drop_softmax" in how:  # no values to compare, but which of two outputs is larger
+        pairs = [[m[:, :, None] < m[:, None, :] for m in both] for both in zip(made, y, strict=True)]
+        off = sum(int((m != e).sum()) for m, e in pairs)
     total = project.report["totals"]
     row = {"model": file.stem, "library": project.report["library"], "samples": len(x[0])}
     row |= {

@@ -200,7 +200,7 @@ def predict(model: onnx.ModelProto, x: np.ndarray, batch: int) -> list[np.ndarra
             shape = wrapper.get_initializer(node.input[1]) if node.op_type == "Reshape" else None
             if shape is not None and shape[0] == 1:
                 wrapper.set_initializer(node.input[1], np.array([batch, *shape[1:]], np.int64))
-        wrapper = wrapper.transform(ChangeBatchSize(batch)).transform(FoldConstants()).transform(InferShapes())
+        wrapper = wrapper.transform(FoldConstants()).transform(ChangeBatchSize(batch)).transform(InferShapes())
     name = wrapper.graph.input[0].name
     made = [execute_onnx(wrapper, {name: x[n : n + batch]}) for n in range(0, len(x), batch)]
     return [np.concatenate([one[end.name] for one in made]) for end in wrapper.graph.output]
