@@ -100,6 +100,7 @@ REFUSED: dict[str, tuple[str, Change, list[str]]] = {
     "a factor": ("dense", attribute("Gemm", "alpha", 0.5), ["Gemm", "alpha=0.5"]),
     "pads of poolings": ("image", attribute("MaxPool", "pads", [1, 0, 0, 0]), ["MaxPool", "pads", "without pads"]),
     "the batch moved": ("bare", attribute("Transpose", "perm", [3, 0, 1, 2]), ["Transpose", "batch axis"]),
+    "pads without end": ("sequence", attribute("Conv", "pads", [10**9, 0]), ["Conv", "1000000000", "256"]),
     "groups": ("sequence", attribute("Conv", "group", 3), ["Conv", "does not fit 4 channels"]),
     "a batch of two": ("scales", constant("Reshape", 1, 0), ["Reshape"]),
     "different scales": ("scales", constant("Quant", 1, 0.05, 4), ["Add", "differ", "same quantizer"]),

@@ -18,6 +18,9 @@ from hgq.importers.qonnx.settle import settled
 from hgq.importers.qonnx.value import Step, Value
 from hgq.layers import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
 
+MOST_PADS = 256
+"""Zeros on one side of an axis."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -43,6 +46,8 @@ class Window:
             raise Unconvertible(
                 f"its strides {strides}, dilations {dilations} or pads {pads} are wrong", "export again"
             )
+        if max(pads) > MOST_PADS:
+            raise Unconvertible(f"its pads are {pads}", f"pad with {MOST_PADS} zeros at most")
         if auto == "SAME_LOWER" or auto not in ("NOTSET", "VALID", "SAME_UPPER"):
             raise Unconvertible(f"auto_pad={auto} is not supported", "export with pads")
         if auto == "VALID":
