@@ -1,9 +1,11 @@
 """Adder graphs of constant matrices: ours against alkaid and da4ml, on the same matrices, measured by the same code.
 
-    python benchmarks/cmvm.py [--quick] [--effort 1 2] [--peers FOLDER]     # FOLDER: environment made for the peers
+    python benchmarks/cmvm.py [--quick] [--effort 1 2]
+    python benchmarks/cmvm.py --models jets.keras mnist.keras ...     # in place of these matrices
 
 Random N x N matrices, and kernels of published jet-tagging models where HGQ_DATA names a folder that holds
-models/jsc_keras_mlps.npz, rounded to 6 bits. Inputs are signed 8-bit and there at level 0. Ours gets the depth of
+models/jsc_keras_mlps.npz, rounded to 6 bits: inputs are signed 8-bit. Or the dense layers of trained models, a set for
+each model, with the exact range of each input. All inputs are there at level 0. Ours gets the depth of
 alkaid's better graph (fewer LUTs of its default and its `mc`, matrix by matrix) as a hard limit; with "least depth" it
 gets the least possible. Percentages are of sums over a set. CPU is process time on one thread.
 
@@ -20,21 +22,23 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
 import numpy as np
-import platformdirs
+import peers
 
+from hgq.ir.ops import reduce_constant
 from hgq.lower.cmvm import AdderGraph, Objective, Options, solve
 
 HERE = Path(__file__).parent
-PEERS = ("alkaid==0.8.2", "da4ml==0.6.0")
-CACHE = Path(platformdirs.user_cache_dir("hgq-fpga")) / "peers-cmvm"
 ALKAID = ("alkaid default", "alkaid mc")
 
 
-def matrices(quick: bool) -> dict[str, list[np.ndarray]]:
+Problem = tuple[np.ndarray, list[int], list[int]]
+"""A matrix of integers, inputs x outputs, and the range of each input."""
+
+
+def matrices(quick: bool) -> dict[str, list[Problem]]:
     sets: dict[str, list[np.ndarray]] = {}
     for size, count in ((2, 10), (4, 10), (8, 5), (16, 3), (32, 2), (64, 1)):
         if quick and size > 16:
@@ -47,10 +51,31 @@ def matrices(quick: bool) -> dict[str, list[np.ndarray]]:
         rng = np.random.default_rng([size, 99])
         if not (quick and size > 16):
             sets[f"one sign 129..255, N={size}"] = [rng.integers(129, 256, (size, size)) for _ in range(count)]
-    return sets | trained()
+    sets |= published()
+    return {name: [(m, [-128] * len(m), [127] * len(m)) for m in kernels] for name, kernels in sets.items()}
 
 
-def trained() -> dict[str, list[np.ndarray]]:
+def trained(file: Path) -> list[Problem]:
+    """The dense layers of a model, as lowering poses them, without inputs that are constant or that nothing reads."""
+    import hgq
+    from hgq.frontend.model import read_model
+
+    graph, found = read_model(hgq.load(file)), []
+    for node in graph:
+        if node.op != "dense" or len(node.shape) != 1:
+            continue
+        kernel, frac = reduce_constant(node.attrs["kernel"], node.attrs["kernel_types"].frac)
+        given = graph[node.args[0]].range
+        lo, hi = (np.array(a.ravel().tolist(), object) for a in (given.lo, given.hi))
+        kernel = np.where((kernel != 0) & (lo != hi)[:, None], kernel, 0)
+        up = np.where(kernel != 0, node.range.frac.ravel() - given.frac.ravel()[:, None] - frac, 0)
+        matrix = kernel.astype(object) << up.astype(object)
+        used = np.flatnonzero((kernel != 0).any(axis=1))
+        found.append((matrix[used], lo[used].tolist(), hi[used].tolist()))
+    return found
+
+
+def published() -> dict[str, list[np.ndarray]]:
     path = Path(os.environ.get("HGQ_DATA", "")) / "models/jsc_keras_mlps.npz"
     if not os.environ.get("HGQ_DATA") or not path.exists():
         print("no trained kernels: HGQ_DATA names no folder with models/jsc_keras_mlps.npz", file=sys.stderr)
@@ -131,17 +156,13 @@ def fused(graph: AdderGraph, ranges: list[tuple[int, int]], cost: list[int]) -> 
     return total
 
 
-def peers(folder: Path, problems: list[dict]) -> list[dict]:
-    """Runs the peers in their own environment, which is made if it is not there."""
-    python = folder / "bin/python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+def peer_graphs(problems: list[dict]) -> list[dict]:
+    """What the peers make of the problems, in their own environment."""
     with tempfile.TemporaryDirectory() as work:
         given, made = Path(work) / "problems.json", Path(work) / "graphs.json"
         given.write_text(json.dumps(problems))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([python, HERE / "cmvm_peers.py", given, made], check=True, env=environment)
+        command = [str(peers.python()), "-E", str(HERE / "cmvm_peers.py"), str(given), str(made)]
+        subprocess.run(command, check=True, env=peers.environment("tensorflow", threads=1))
         return json.loads(made.read_text())
 
 
@@ -149,10 +170,9 @@ def peer_graph(found: dict, inputs: int) -> AdderGraph:
     return AdderGraph(inputs, tuple(map(tuple, found["adds"])), (), tuple(map(tuple, found["outputs"])))
 
 
-def compare(name: str, kernels: list[np.ndarray], found: list[dict], efforts: list[int]) -> None:
+def compare(name: str, problems: list[Problem], found: list[dict], efforts: list[int]) -> None:
     rows: dict[str, list[dict]] = {}
-    for matrix, graphs in zip(kernels, found, strict=True):
-        lo, hi = [-128] * len(matrix), [127] * len(matrix)
+    for (matrix, lo, hi), graphs in zip(problems, found, strict=True):
         exact = matrix.astype(object)
         for solver, graph in graphs.items():
             one = measure(peer_graph(graph, len(matrix)), exact, lo, hi)
@@ -162,7 +182,7 @@ def compare(name: str, kernels: list[np.ndarray], found: list[dict], efforts: li
         limit = int(better["depth"])
         wishes = {f"ours, effort {e}": Options(effort=e, depth_limit=limit) for e in efforts}
         wishes |= {"ours, least depth": Options(), "ours, least depth + 1": Options(extra_depth=1)}
-        if max(one.size for one in kernels) <= 256:  # a long search each
+        if max(matrix.size for matrix, _, _ in problems) <= 256:  # a long search each
             wishes["ours, fused"] = Options(effort=max(efforts), depth_limit=limit, objective=Objective.LUT3)
             wishes["ours, adders"] = Options(effort=max(efforts), depth_limit=limit, objective=Objective.ADDERS)
         for label, options in wishes.items():
@@ -172,7 +192,7 @@ def compare(name: str, kernels: list[np.ndarray], found: list[dict], efforts: li
             rows.setdefault(label, []).append(measure(graph, exact, lo, hi) | {"cpu": cpu})
     reference = rows.pop("alkaid better")
     total = {key: sum(row[key] for row in reference) for key in reference[0]}
-    n = len(kernels)
+    n = len(problems)
     means = [f"{total[key] / n:.1f}" for key in ("adders", "bits", "lut", "fused", "depth")]
     print(f"| **{name}** ({n}) | alkaid better | {' | '.join(means)} | {1000 * total['cpu'] / n:.1f} |")
     for label, row in rows.items():
@@ -188,21 +208,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="matrices up to 16 x 16 only")
     parser.add_argument("--effort", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--peers", type=Path, default=CACHE, help="environment for the peers, made if absent")
+    parser.add_argument("--models", type=Path, nargs="+", help="models of which the dense layers are compared instead")
     options = parser.parse_args()
-    sets = matrices(options.quick)
-    problems = [
-        {"matrix": m.tolist(), "lo": [-128] * len(m), "hi": [127] * len(m)}
-        for kernels in sets.values()
-        for m in kernels
-    ]
-    found = iter(peers(options.peers.absolute(), problems))
+    if options.models:
+        sets = {f"{file.parent.name}/{file.stem}": trained(file) for file in options.models}
+    else:
+        sets = matrices(options.quick)
+    problems = [{"matrix": matrix.tolist(), "lo": lo, "hi": hi} for found in sets.values() for matrix, lo, hi in found]
+    found = iter(peer_graphs(problems))
     solve(np.array([[3]], object), [0], [1])  # the core is compiled before anything is timed
     print(
         "| set (matrices) | solver | adders | bits | LUT | fused | depth | CPU ms |\n|---|---|---|---|---|---|---|---|"
     )
-    for name, kernels in sets.items():
-        compare(name, kernels, [next(found) for _ in kernels], options.effort)
+    for name, given in sets.items():
+        compare(name, given, [next(found) for _ in given], options.effort)
 
 
 if __name__ == "__main__":

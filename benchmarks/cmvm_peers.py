@@ -1,4 +1,4 @@
-"""Runs alkaid and da4ml on matrices, in the environment that benchmarks/cmvm.py made for them: JSON in, JSON out.
+"""Runs alkaid and da4ml on matrices, in the environment of benchmarks/peers.py: JSON in, JSON out.
 
     python cmvm_peers.py problems.json graphs.json
 
