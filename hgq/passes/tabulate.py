@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 
 import numpy as np
@@ -42,16 +42,17 @@ class _Search:
     def __init__(self, module: Module) -> None:
         self.module, self.nodes = module, module.nodes
         self.readers = module.readers()
-        price, shared = Price(module), absorbed(module)
-        self.price = price
-        self.luts = [price(i, flat=shared.get(i)) for i in range(len(module.nodes))]
         self.widths = [node.width for node in module.nodes]
-        self.cuts = self._cuts()
 
     def run(self) -> Module:
+        cuts = self._cuts()
+        if not any(cut and node.op not in ("input", "keep") for node, cut in zip(self.nodes, cuts, strict=True)):
+            return self.module
+        self.price, shared = Price(self.module), absorbed(self.module)
+        self.luts = cache(lambda i: self.price(i, flat=shared.get(i)))
         tables: dict[int, Table] = {}
         for i in range(len(self.nodes) - 1, -1, -1):
-            cut = self.cuts[i]
+            cut = cuts[i]
             if cut and self.readers[i] and self.nodes[i].op != "input" and (found := self._table(i, cut)) is not None:
                 tables[i] = found
         if not tables:
@@ -99,8 +100,8 @@ class _Search:
     def _table(self, i: int, cut: Cut) -> Table | None:
         """A table in place of node `i`, if it saves LUTs; then nodes that nothing reads any more have no readers."""
         gone = self._released(i)
-        paid = [one for one in gone if self.luts[one]]
-        saved = sum(self.luts[one] for one in paid)
+        paid = [one for one in gone if self.luts(one)]
+        saved = sum(self.luts(one) for one in paid)
         if len(paid) > 1 or (paid and (len(cut) <= LONE_BITS or self.price.bits(i) < saved)):
             bits = sorted(cut)
             entries = self._entries(i, bits)

@@ -18,6 +18,9 @@ MAX_BITS = 56
 
 _STEPS_A_DIGIT = 400_000
 """A matrix of few digits is searched through long before the steps of its effort are used up."""
+_LARGE = 130_000
+"""Steps for each digit of a matrix of so many that those of its effort are few, at most `_MORE` times as many."""
+_MORE = 10
 
 
 class _Options(ctypes.Structure):
@@ -60,7 +63,8 @@ def solve(
     adds, bounds = np.zeros((capacity, 6), np.int32), np.zeros((capacity, 2), np.int64)
     out = np.zeros((outputs, 3), np.int32)
     settings = _settings(options)
-    settings.work = min(settings.work, capacity * _STEPS_A_DIGIT)
+    steps = max(settings.work, min(capacity * _LARGE, settings.work * _MORE))
+    settings.work = min(steps, capacity * _STEPS_A_DIGIT)
     count = _library().cmvm_solve(
         inputs,
         outputs,
@@ -82,7 +86,7 @@ def solve(
 
 
 def _settings(options: Options) -> _Options:
-    """Work is counted in elementary steps of some 50 ns: a limit means the same graph on every machine."""
+    """Work is counted in elementary steps of 15 to 50 ns: a limit means the same graph on every machine."""
     searching = options.effort >= 2
     steps = 100_000_000 * 4 ** max(options.effort - 2, 0)
     return _Options(

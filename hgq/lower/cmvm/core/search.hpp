@@ -14,7 +14,7 @@ struct Options {
     int tree_tries = 1;      // tree settings tried for each row
     int search = 0;          // whether to search after the starts
     // No new start or step once the work of this many tenths of the first start is done, or `ceiling` elementary steps
-    // (of some 50 ns); but not before `work` steps.
+    // (of 15 to 50 ns); but not before `work` steps.
     int passes = 10;
     u64 ceiling = ~u64(0), work = 0;
     u64 seed = 1;
@@ -62,6 +62,7 @@ public:
 
 private:
     static constexpr float kHot = 6;
+    static constexpr int kSmall = 300;  // nodes
 
     struct Plan {  // a start: the rows as they are (no links), or sums of differences
         std::vector<Link> link;
@@ -143,40 +144,69 @@ private:
     }
 
     // Simulated annealing. The temperature is in LUTs, as steps are local: the size of the matrix does not matter. It
-    // falls to 0 over the budget, and starts lower where the budget is for few steps a node.
+    // falls to 0 over the budget, and starts lower where the budget is for few steps a node. What a step costs is exact
+    // for small graphs. For large ones it is the carry bits of nodes and trees, which only the rows touched change, and
+    // a last round builds all trees anew and exactly.
     void improve() {
         State& state = start_->state;
+        if (state.order.empty() || spent()) return;
+        const bool local = options_.objective == Objective::kLut && int(state.order.size()) > kSmall;
         Trees builder(state);
+        builder.exact = !local;
+        i64 bits = 0;  // of all trees
+        for (std::size_t r = 0; local && r < trees_.size(); ++r) {
+            trees_[r] = plant(builder, int(r), u64(r), 0, 1);
+            bits += trees_[r].cost;
+        }
+        if (local) cost_ = state.carry + bits;
         u64 begin = work_;
         std::vector<std::pair<int, Tree>> old;
         for (i64 step = 0; !spent() && !state.order.empty(); ++step) {
             float done = step ? float(work_ - begin) / float(budget_ - begin) : 0;
             float a_node = step ? float(step) / done / float(state.order.size()) : 0;
-            float hot = kHot * std::min(1.f, a_node / 20) * (1 - done);
+            float hot = kHot * std::min(1.f, a_node / (local ? 2 : 20)) * (1 - done);
             if (options_.objective == Objective::kAdders) hot *= float(1 << 20) / 12;
             state.use(some_setting());
             state.begin();
-            state.kill(victims(state));
+            state.kill(local ? shared(state) : victims(state));
             state.greedy();
-                old.clear();
+            old.clear();
+            i64 now = bits;
             for (int r : state.changed) {
-                Tree tree = plant(builder, r, random_.next(), random_.below(4), 2);
+                Tree tree = local ? plant(builder, r, u64(r), 0, 1) : plant(builder, r, random_.next(), random_.below(4), 2);
+                now += tree.cost - trees_[std::size_t(r)].cost;
                 std::swap(tree, trees_[std::size_t(r)]);
                 old.emplace_back(r, std::move(tree));
             }
-            i64 cost = evaluate(state, trees_, start_->row);
+            i64 cost = local ? state.carry + now : evaluate(state, trees_, start_->row);
             float allowed = -hot * std::log(1e-6f + random_.real());
             if (float(cost - cost_) <= allowed) {
-                cost_ = cost;
+                cost_ = cost, bits = now;
                 state.commit();
-                if (cost < best_cost_) best_cost_ = cost, best_ = graph_.result();
+                if (!local && cost < best_cost_) best_cost_ = cost, best_ = graph_.result();
             } else {
                 for (auto& [r, tree] : old) trees_[std::size_t(r)] = std::move(tree);
                 state.roll_back();
             }
-            work_ += state.work;
+            work_ += state.work + state.order.size();
             state.work = 0;
         }
+        if (!local) return;
+        builder.exact = true;
+        for (std::size_t r = 0; r < trees_.size(); ++r) trees_[r] = plant(builder, int(r), u64(r), 0, options_.tree_tries);
+        i64 cost = evaluate(state, trees_, start_->row);
+        if (cost < best_cost_) best_cost_ = cost, best_ = graph_.result();
+    }
+
+    // The nodes that two rows have in common, for a step that changes few rows.
+    std::vector<int> shared(const State& state) {
+        int first = random_.below(int(state.rows.size())), second = random_.below(int(state.rows.size()));
+        std::vector<int> list;
+        for (int id : state.rows[std::size_t(first)].ids) {
+            const std::vector<int>& where = state.rows_of(id);
+            if (id >= state.first() && std::binary_search(where.begin(), where.end(), second)) list.push_back(id);
+        }
+        return list;
     }
 
     Setting scoring(int k) const {

@@ -53,6 +53,14 @@ inline Bounds shifted_sum(Bounds a, int sa, Bounds b, int sb, int sign) {
                     : Bounds{a.lo * fa - b.hi * fb, a.hi * fa - b.lo * fb};
 }
 
+// Bits of the carry chain of (a << sa) + sign * (b << sb), in the cheaper orientation.
+inline int carry_bits(const Bounds& out, const Bounds& a, int sa, const Bounds& b, int sb, int sign) {
+    int top = width(out.lo, out.hi), apart = std::abs(sa - sb);
+    const Bounds& low = sa < sb ? a : b;
+    if (apart && sign > 0 && low.lo >= 0 && width(low.lo, low.hi) <= apart) return 0;  // side by side: wires
+    return std::max(top - apart, 1);
+}
+
 struct Signal {
     Form form;
     Bounds range;
@@ -61,6 +69,7 @@ struct Signal {
     // of a node: (x_a << sa) + sign * (x_b << sb)
     int a = -1, b = -1, sa = 0, sb = 0, sign = 1;
     bool alive = false;
+    int carry = 0;  // bits of the carry chain of a node's adder
 };
 
 struct Setting {  // how patterns are scored
@@ -213,7 +222,9 @@ public:
             if (c.kind == Change::kSet) {
                 set(c.row, c.id, c.old);
             } else {
-                signals[std::size_t(c.id)].alive = c.kind == Change::kKill;
+                Signal& node = signals[std::size_t(c.id)];
+                node.alive = c.kind == Change::kKill;
+                carry += node.alive ? node.carry : -node.carry;
                 if (c.kind == Change::kMake) free_.push_back(c.id);
             }
         }
@@ -238,6 +249,7 @@ public:
     std::vector<Signal> signals;
     std::vector<int> order;    // nodes alive, oldest first
     std::vector<int> changed;  // rows changed since begin()
+    i64 carry = 0;             // bits of the carry chains of all nodes alive
     u64 work = 0;              // counts updated so far: a measure of time that is the same on every machine
 
 private:
@@ -390,6 +402,10 @@ private:
         s.depth = std::max(a.depth, b.depth) + 1;
         i64 dk = growth(p);
         int up = s.sa, id = add(std::move(s));
+        Signal& made = signals[std::size_t(id)];
+        const Bounds &first = signals[std::size_t(p.i)].range, &second = signals[std::size_t(p.j)].range;
+        made.carry = carry_bits(made.range, first, made.sa, second, made.sb, p.sign);
+        carry += made.carry;
         order.push_back(id);
         if (logging_) log_.push_back({Change::kMake, 0, id, 0});
         std::vector<int> both;
@@ -425,6 +441,7 @@ private:
             set(r, s.b, coef(r, s.b) + s.sign * c * (i64(1) << s.sb));
         }
         signals[std::size_t(id)].alive = false;
+        carry -= s.carry;
         if (logging_) log_.push_back({Change::kKill, 0, id, 0});
     }
 

@@ -21,17 +21,12 @@ struct TreeSetting {  // price of a merge: carry * bits of its carry chain + res
     u64 seed = 0;
 };
 
-// Bits of the carry chain of (a << sa) + sign * (b << sb), in the cheaper orientation.
-inline int carry_bits(const Bounds& out, const Bounds& a, int sa, const Bounds& b, int sb, int sign) {
-    int top = width(out.lo, out.hi), apart = std::abs(sa - sb);
-    const Bounds& low = sa < sb ? a : b;
-    if (apart && sign > 0 && low.lo >= 0 && width(low.lo, low.hi) <= apart) return 0;  // side by side: wires
-    return std::max(top - apart, 1);
-}
-
 class Trees {
 public:
     explicit Trees(const State& state) : state_(state) {}
+
+    // Whether merges are priced by exact ranges, which takes twice as long: an input may be in both operands.
+    bool exact = true;
 
     // The digits of row `r` and what merging each two of them costs; then `grow` as often as wanted.
     void prepare(int r) {
@@ -55,7 +50,7 @@ public:
         terms_.resize(pitch_);
         price_.resize(pitch_ * pitch_);
         if (own_.size() < pitch_) own_.resize(pitch_);
-        exact_ = count_ <= 64;
+        exact_ = exact && count_ <= 64;
         for (std::size_t k = 1; k < count_; ++k) {
             for (std::size_t j = 0; j < k; ++j) set_price(j, k);
         }
@@ -159,9 +154,12 @@ private:
         const Term &x = terms_[std::size_t(k)], &y = terms_[std::size_t(j)];
         int base = std::min(x.shift, y.shift), sign = x.sign * y.sign;
         Form& form = own_[next];
-        form = sum(*x.form, x.shift - base, *y.form, y.shift - base, sign);
-        Term out{~int(tree.adds.size()), base, x.sign, std::max(x.depth, y.depth) + 1, bounds(state_.problem(), form),
-                 x.mask | y.mask, &form};
+        Bounds range = shifted_sum(x.range, x.shift - base, y.range, y.shift - base, sign);
+        if (exact) {
+            form = sum(*x.form, x.shift - base, *y.form, y.shift - base, sign);
+            range = bounds(state_.problem(), form);
+        }
+        Term out{~int(tree.adds.size()), base, x.sign, std::max(x.depth, y.depth) + 1, range, x.mask | y.mask, &form};
         TreeAdd add{x.ref, y.ref, x.shift - base, y.shift - base, sign, out.range};
         tree.cost += carry_bits(out.range, x.range, add.sa, y.range, add.sb, sign);
         tree.adds.push_back(add);
