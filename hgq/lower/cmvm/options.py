@@ -27,8 +27,8 @@ class Options:
     """How hard to look for a small adder graph, and what small means. Same options, same graph.
 
     effort: 0: signed digits and balanced trees, nothing shared. 1: several greedy starts and a short search,
-        milliseconds for a layer, up to 2 s for 64 x 64. 2: a long search, seconds for a layer. Each level above 2
-        takes 4 times as long as the one below.
+        milliseconds for a layer, up to 2 s for 64 x 64. 2: a long search, seconds for a layer, half a minute for
+        64 x 64 of 8 bits. Each level above 2 takes 4 times as long as the one below.
     extra_depth: adder levels allowed beyond the least possible. One saves about 1 % of LUTs, and much more on dense
         matrices of one sign; more than three are of no use.
     depth_limit: adder levels allowed in total, in place of `extra_depth`.
