@@ -46,6 +46,17 @@ def ratio(ours: list[Row], theirs: list[Row]) -> dict[str, float] | None:
     return {"mean": math.exp(np.log(found).mean()), "min": found.min(), "max": found.max(), "from": low, "to": high}
 
 
+def by_seed(ours: list[Row], theirs: list[Row]) -> str:
+    """The mean ratio of each seed that both sides have: fronts of that seed's nets alone."""
+    found = []
+    for seed in sorted({row["seed"] for row in ours} & {row["seed"] for row in theirs}):
+        pair = ([row for row in rows if row["seed"] == seed] for rows in (ours, theirs))
+        compared = ratio(*pair)
+        if compared:
+            found.append(f"{compared['mean']:.2f}")
+    return ", ".join(found)
+
+
 def groups(rows: list[Row], recipes: bool) -> dict[tuple[str, str], list[Row]]:
     """Rows by (task, what made them).
 
@@ -98,8 +109,9 @@ def points(rows: list[Row]) -> str:
 def table(rows: list[Row], tasks: list[str]) -> str:
     """For each task and kind: the front, and LUTs by HGQ2's at equal accuracy, with the same labels."""
     found = groups(rows, recipes=True)
-    lines = ["| task | what | runs | test accuracy in % at LUTs | LUTs / HGQ2's | / HGQ2's + our refinement | over |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    heads = ("task", "what", "runs", "test accuracy in % at LUTs", "LUTs / HGQ2's", "seed by seed")
+    heads += ("/ HGQ2's + our refinement", "over")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for task in tasks:
         for name in sorted(name for t, name in found if t == task):
             mine = found[task, name]
@@ -114,5 +126,6 @@ def table(rows: list[Row], tasks: list[str]) -> str:
                 if compared and not over:
                     over = f"{100 * compared['from']:.1f} to {100 * compared['to']:.1f}"
             runs = len({row["net"].rsplit("/", 1)[0] for row in mine})
-            lines.append(f"| {task} | {name} | {runs} | {points(mine)} | {cells[0]} | {cells[1]} | {over} |")
+            seeds = "" if against[0] is mine else by_seed(mine, against[0])
+            lines.append(f"| {task} | {name} | {runs} | {points(mine)} | {cells[0]} | {seeds} | {cells[1]} | {over} |")
     return "\n".join(lines)

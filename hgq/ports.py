@@ -118,4 +118,7 @@ def _get(words: np.ndarray, low: int, t: FixedType) -> np.ndarray:
         chunk = (words[:, word].astype(np.int64) >> at) & ((1 << take) - 1)
         value = value + ((as_objects(chunk) if wide else chunk) << done)
         done += take
-    return value - (value > t.hi) * (1 << t.width) if t.signed else value
+    if not t.signed:
+        return value
+    negative = value > t.hi
+    return value - (as_objects(negative) if wide else negative) * (1 << t.width)
