@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from hgq.quantizers.exact import Tensor, signed_digits, straight_through
+from hgq.quantizers.exact import Tensor, straight_through
 from hgq.resource.luts import CONSTANT
+from hgq.resource.luts import signed_digits as digits_of
 
 COMPARED = 1.5
 """LUTs for each bit of the larger of two numbers: half of one compares, one selects."""
@@ -75,5 +76,5 @@ def table(inputs: Tensor, outputs: Tensor) -> Tensor:
 
 def scales(widths: Tensor, constants: np.ndarray) -> Tensor:
     """LUTs of each number times a constant integer: one adder less than the constant has signed digits."""
-    digits = ops.convert_to_numpy(signed_digits(ops.convert_to_tensor(constants.astype(np.float32))))
-    return ops.sum(widths * np.maximum(digits - 1.0, 0.0))
+    adders = np.maximum(digits_of(constants) - 1, 0)
+    return ops.sum(widths * ops.convert_to_tensor(adders, dtype=widths.dtype))

@@ -34,9 +34,9 @@ def small_model(dense=QDense):
     rng = np.random.default_rng(2)
     for variable in model.trainable_variables:
         if variable.name in ("b", "i", "f"):
-            variable.assign(np.asarray(variable.value) + rng.uniform(-1.5, 1.5, variable.shape))
+            variable.assign(ops.convert_to_numpy(variable.value) + rng.uniform(-1.5, 1.5, variable.shape))
         if variable.name in ("gamma", "beta"):
-            variable.assign(np.asarray(variable.value) + rng.uniform(0.1, 0.9, variable.shape))
+            variable.assign(ops.convert_to_numpy(variable.value) + rng.uniform(0.1, 0.9, variable.shape))
     for layer in model.layers:
         if isinstance(layer, QDenseBatchNorm):
             layer.moving_mean.assign(rng.normal(size=layer.moving_mean.shape))
@@ -152,12 +152,12 @@ def test_batch_norm_trains_like_keras_dense_and_batch_norm():
     ours = keras.Sequential([keras.Input((6,)), QDenseBatchNorm(4, momentum=0.5, **quantizers)])
     norm = keras.layers.BatchNormalization(momentum=0.5)
     theirs = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, use_bias=False), norm])
-    theirs.layers[0].kernel.assign(np.array(ours.layers[0].kernel.value))  # JAX would share, then donate, the buffer
+    theirs.layers[0].kernel.assign(ops.convert_to_numpy(ours.layers[0].kernel.value).copy())  # JAX shares the buffer
     for _ in range(3):
         a, b = (ops.convert_to_numpy(m(x, training=True)) for m in (ours, theirs))
         assert a == pytest.approx(b, abs=1e-3)  # the quantizers are fine, but not infinitely so
     for name in ("moving_mean", "moving_variance"):
-        a, b = (np.asarray(getattr(layer, name).value) for layer in (ours.layers[0], norm))
+        a, b = (ops.convert_to_numpy(getattr(layer, name).value) for layer in (ours.layers[0], norm))
         assert a == pytest.approx(b, abs=1e-4)
     assert ours.predict(x, verbose=0) == pytest.approx(theirs.predict(x, verbose=0), abs=1e-3)
 
@@ -297,7 +297,7 @@ def test_a_quantizer_of_the_wrong_kind_is_named():
 def test_nan_weights_are_named():
     model = small_model()
     layer = model.layers[0]
-    kernel = np.array(layer.kernel.value)
+    kernel = ops.convert_to_numpy(layer.kernel.value).copy()
     kernel[0, 0] = np.nan
     layer.kernel.assign(kernel)
     with pytest.raises(ValueError, match=f"QDense '{layer.name}'.*1 of 30.*kernel.*NaN"):

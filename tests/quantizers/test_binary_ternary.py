@@ -34,7 +34,7 @@ def number(tensor):
 
 
 def gradient(function, *arrays):
-    """Of a scalar function of tensors, by each of them, on either backend."""
+    """Of a scalar function of tensors, by each of them, on any backend."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -43,6 +43,12 @@ def gradient(function, *arrays):
             tape.watch(tensors)
             value = function(*tensors)
         return [np.asarray(g) for g in tape.gradient(value, tensors)]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        tensors = [torch.tensor(np.asarray(array, np.float32), requires_grad=True) for array in arrays]
+        found = torch.autograd.grad(function(*tensors), tensors, allow_unused=True)
+        return [np.zeros(t.shape) if g is None else g.numpy() for t, g in zip(tensors, found, strict=True)]
     import jax
 
     return [np.asarray(g) for g in jax.grad(function, argnums=tuple(range(len(arrays))))(*arrays)]

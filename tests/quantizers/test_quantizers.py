@@ -40,6 +40,13 @@ def gradients(quantizer, x, training=True):
             tape.watch(t)
             y = tf.reduce_sum(quantizer.apply(t, training))
         dx, *rest = tape.gradient(y, [t, *(v.value for v in variables)])
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        t = torch.tensor(x, requires_grad=True)
+        wanted = [t, *(v.value for v in variables)]
+        found = torch.autograd.grad(quantizer.apply(t, training).sum(), wanted, allow_unused=True)
+        dx, *rest = (torch.zeros_like(w) if g is None else g for w, g in zip(wanted, found, strict=True))
     else:
         import jax
 
