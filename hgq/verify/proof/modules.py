@@ -124,26 +124,24 @@ class Template:
         def rewritten() -> tuple[Form, Form]:
             return possible.form(found), possible.form(expected)
 
-        ways: list[Callable[[], bool]] = [
-            lambda: space.same(without_dropped_bits(space, found), without_dropped_bits(space, expected)),
-            lambda: same_by_cases(space, found, expected),
+        def dropped() -> bool:
+            return space.same(without_dropped_bits(space, found), without_dropped_bits(space, expected))
+
+        ways: list[Callable[[], bool | dict[int, int] | None]] = [
+            dropped,
             lambda: space.same(*rewritten()),
+            lambda: inputs_that_differ(space, *rewritten()),
+            lambda: inputs_that_differ(space, *matched(space, *rewritten())),
+            lambda: same_by_cases(space, found, expected),
         ]
         for way in ways:
             space.begin()
             try:
-                if way():
-                    return {}
+                leaves = way()
             except (Exhausted, RecursionError):
                 continue
-        forms = found, expected
-        for again in (lambda _: rewritten(), lambda both: matched(space, *both)):
-            space.begin()
-            try:
-                forms = again(forms)
-                leaves = inputs_that_differ(space, *forms)
-            except (Exhausted, RecursionError):
-                continue
-            if leaves is not None:
+            if leaves is True:
+                return {}
+            if isinstance(leaves, dict):
                 return leaves
         return None
