@@ -51,7 +51,7 @@ class Space:
         return Form(0, {number: 1}, known.lo, known.hi)
 
     def leaf(self, number: int, lo: int, hi: int) -> Form:
-        return self.atom("leaf", (number,), lo, hi)
+        return self.atom("leaf", (number, lo, hi), lo, hi)
 
     def constant(self, value: int) -> Form:
         return Form(value, {}, value, value)
