@@ -130,13 +130,9 @@ class _Search:
         known: dict[int, np.ndarray] = {}
         for ref in {ref for ref, _ in bits}:
             if self.widths[ref] <= MOST_BITS:
-                # A pattern that is none of the input's numbers may do anything: as the nearest one does.
-                node = self.nodes[ref]
-                spelled = _spelled([values[ref, at] for at in range(self.widths[ref])], node.lo < 0)
-                known[ref] = np.minimum(np.maximum(spelled, node.lo), node.hi)
-        node = self.nodes[i]
-        result = np.minimum(np.maximum(self._value(i, values, known), node.lo), node.hi)
-        return np.broadcast_to(result, patterns.shape).tolist()
+                places = [values[ref, at] for at in range(self.widths[ref])]
+                known[ref] = _within(self.nodes[ref], _spelled(places, self.nodes[ref].lo < 0))
+        return np.broadcast_to(self._value(i, values, known), patterns.shape).tolist()
 
     def _value(self, i: int, values: dict[Bit, np.ndarray], known: dict[int, np.ndarray]) -> np.ndarray:
         """What node `i` is, by the bits of `values` and the nodes of `known`, to which it is added."""
@@ -146,10 +142,10 @@ class _Search:
                 known[i] = np.array([node.lo])
             elif node.op == "keep" and self._cuts_wide_input(node):
                 places = [_NONE if b is None else values[b] for b in self._bits(node)]
-                known[i] = _spelled(places, bool(node.params[1]))
+                known[i] = _within(node, _spelled(places, bool(node.params[1])))
             else:
                 args = [self._value(arg, values, known) for arg in node.args]
-                known[i] = np.asarray(OPS[node.op].evaluate(node.params, *args))
+                known[i] = _within(node, np.asarray(OPS[node.op].evaluate(node.params, *args)))
         return known[i]
 
     def _bits(self, node: Node) -> list[Bit | None]:
@@ -162,6 +158,11 @@ class _Search:
 
 
 _NONE = np.array([0])
+
+
+def _within(node: Node, values: np.ndarray) -> np.ndarray:
+    """A pattern of bits that the inputs never have may do anything but leave the range that other ops rely on."""
+    return np.minimum(np.maximum(values, node.lo), node.hi)
 
 
 def _spelled(bits: list[np.ndarray], signed: bool) -> np.ndarray:

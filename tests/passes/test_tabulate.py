@@ -120,3 +120,14 @@ def test_random_logic_computes_the_same_in_no_more_luts(seed: int) -> None:
 def test_tables_are_weighed_after_all_sums_are_what_they_will_be() -> None:
     names = [one.__name__ for one in PIPELINE]
     assert names.index("absorb_constants") < names.index("tabulate") < names.index("join_tables")
+
+
+def test_bits_that_a_wide_word_never_has_are_not_looked_up() -> None:
+    b = Builder("m")
+    (x,) = b.input("x", [(0, 300, 0)])
+    high = b.keep(x, 5, FixedType.parse("u4f0"))  # 0..9: 10 to 15 have no entry
+    total = b.sub(b.add(b.lookup(high, [i * i % 13 for i in range(10)], 0), high, 1, 1), b.const(3))
+    before = b.module({"y": [b.keep(b.relu(total), 2, FixedType.parse("u2f0"))]})
+    after = tabulate(before)
+    assert computed(after) == computed(before)
+    assert lut_estimate(after) <= 2 < lut_estimate(before)
