@@ -83,7 +83,7 @@ def imported(
 ) -> tuple[keras.Model, str]:
     """As `load`; also the name of the library that made the model."""
     path = Path(path)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         for name, unused in (("weights", weights), ("types", types)):
             if unused is not None:
                 raise refused(path, f"{name} is for other files; this one has its own", f"leave {name} out")

@@ -194,7 +194,7 @@ class Build:
                     raise Unconvertible(reason.what, reason.fix + advice) from None
                 if value.steps and value.steps[-1].keeps_order:
                     value = replace(value, steps=value.steps[:-1])
-                elif not (value.scale == 1).all():
+                elif not (value.scale == 1).all() and not any((step.offset != 0).any() for step in value.steps):
                     value = replace(value, scale=np.ones_like(value.scale))
                 else:
                     raise

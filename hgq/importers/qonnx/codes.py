@@ -58,7 +58,9 @@ def _parameters(node: Node, given: list[Any], rank: int) -> tuple[np.ndarray, in
 
 
 def _quantize(build: Any, node: Node, given: list[Any]) -> Coded:
-    node.seen |= {"saturate", "output_dtype", "precision"}
+    node.seen |= {"saturate", "precision"}
+    if node.get("output_dtype", 0) and (len(given) < 3 or given[2] is None):  # a zero point says it as well
+        raise Unconvertible("it has an output_dtype and no zero point", "give it a zero point of that type")
     rank = given[0].rank if isinstance(given[0], Value) else given[0].value.ndim
     scale, zero, dtype = _parameters(node, given, rank)
     if dtype not in (np.int8, np.uint8, np.int16, np.uint16):
@@ -108,7 +110,7 @@ def _quant(node: Node, coded: Coded) -> Quant:
     signed = coded.lo < 0
     bits = coded.hi.bit_length() + signed
     for narrow in (False, True):
-        quant = Quant(node, coded.scale, bits, signed, narrow, "ROUND", coded.zero)
+        quant = Quant(node, coded.scale, bits, signed, narrow, "ROUND", coded.zero, late_zero=True)
         if bits > signed and (quant.lo, quant.hi) == (coded.lo, coded.hi):
             return quant
     raise Unconvertible(f"its numbers end at {coded.lo} and {coded.hi}", "use the bounds of a number of bits")

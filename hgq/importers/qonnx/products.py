@@ -144,6 +144,8 @@ def _matrix(build: Any, node: Node, given: list[Any]) -> Value:
             raise Unconvertible(f"{name}={node.get(name)} is not supported", f"export with {name}=1")
     if node.get("transA", 0) or known.value.ndim != 2 or (node.kind == "Gemm" and value.rank != 2):
         raise Unconvertible(f"its matrix has shape {known.value.shape}, or transA is set", "multiply with one matrix")
+    if isinstance(bias, Known) and any(n > 1 for n in bias.value.shape[:-1]):
+        raise Unconvertible(f"its bias of shape {bias.value.shape} differs from sample to sample", "use one for all")
     if value.shape[-1] != known.value.shape[0]:
         raise Unconvertible(f"its matrix {known.value.shape} does not fit the tensor {value.shape}", "export it again")
     value = layout.in_order(build, build.rounded(settled(build, value)))

@@ -40,7 +40,10 @@ POWERS = (
 
 @dataclass(frozen=True)
 class Quant:
-    """A Quant node. scale: float32, of the shape that the node gives it. lo, hi: of the integers, `zero` included."""
+    """A Quant node. scale: float32, of the shape that the node gives it. lo, hi: of the integers, `zero` included.
+
+    late_zero: whether the zero point is added once the quotient is rounded, as by QuantizeLinear. It decides ties.
+    """
 
     node: Node
     scale: np.ndarray
@@ -49,6 +52,7 @@ class Quant:
     narrow: bool
     rounding: str
     zero: int = 0
+    late_zero: bool = False
 
     @property
     def bipolar(self) -> bool:
@@ -73,10 +77,13 @@ class Quant:
 
     def integers(self, x: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
         """Of float32 values, the zero point taken away again; `scale` stands in place of the node's own."""
-        y = x / (self.scale if scale is None else scale) + np.float32(self.zero)
+        y = x / (self.scale if scale is None else scale)
         if self.bipolar:
             return np.where(y >= 0, 1, -1).astype(np.float32)
-        return ROUNDINGS[self.rounding](np.clip(y, np.float32(self.lo), np.float32(self.hi))) - np.float32(self.zero)
+        zero, lo, hi = (np.float32(n) for n in (self.zero, self.lo, self.hi))
+        if self.late_zero:
+            return ROUNDINGS[self.rounding](np.clip(y, lo - zero, hi - zero))
+        return ROUNDINGS[self.rounding](np.clip(y + zero, lo, hi)) - zero
 
     def fracs(self, rank: int) -> np.ndarray:
         """Fractional bits of scales that are powers of two, with `rank` axes."""

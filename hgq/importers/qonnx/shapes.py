@@ -83,6 +83,8 @@ def _flatten(build: Any, node: Node, given: list[Any]) -> Value:
 def _squeeze(build: Any, node: Node, given: list[Any]) -> Value:
     value = given[0]
     axes = axes_of(node, given, value.rank)
+    if axes is None and build.file.inputs[0].shape[0] == 1:
+        raise Unconvertible("it drops all axes of size 1, with them the batch", "name its axes")
     axes = [k for k, n in enumerate(value.shape) if k and n == 1] if axes is None else axes
     if 0 in axes or any(value.shape[k] != 1 for k in axes):
         raise Unconvertible(f"it drops the axes {axes} of {value.shape}", "drop axes of size 1 only, not the batch")

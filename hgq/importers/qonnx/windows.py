@@ -14,6 +14,7 @@ from hgq.importers.linear import linear
 from hgq.importers.passing import input_types
 from hgq.importers.qonnx import layout, shapes
 from hgq.importers.qonnx.file import Node
+from hgq.importers.qonnx.quant import POWERS
 from hgq.importers.qonnx.settle import settled
 from hgq.importers.qonnx.value import Step, Value
 from hgq.layers import QAveragePooling1D, QAveragePooling2D, QGlobalAveragePooling1D, QGlobalAveragePooling2D
@@ -91,6 +92,15 @@ def _plain_window(node: Node, value: Value) -> Window:
     return window
 
 
+def _by_channel(build: Any, value: Value) -> Value:
+    """The value with nothing put off that differs from position to position, which windows mix."""
+    if any(n > 1 for n in value.scale.shape[2:]):
+        raise Unconvertible("it mixes positions whose scales differ and are no powers of two", POWERS)
+    if any(n > 1 for step in value.steps for a in step.arrays for n in a.shape[2:]):
+        return settled(build, value)
+    return value
+
+
 def _rising(build: Any, node: Node, value: Value) -> Value:
     """The value with steps that keep the order of elements; a channel in which they turn it is turned before."""
     sign = np.ones((1,) * value.rank, np.float32)
@@ -105,7 +115,7 @@ def _rising(build: Any, node: Node, value: Value) -> Value:
 
 def _largest(build: Any, node: Node, given: list[Any]) -> Value:
     """What keeps the order of elements may as well be done to the largest only."""
-    value = given[0]
+    value = _by_channel(build, given[0])
     node.seen.add("storage_order")
     window = _plain_window(node, value)
     value = layout.spatial(build, _rising(build, node, value))
@@ -118,14 +128,14 @@ def _largest(build: Any, node: Node, given: list[Any]) -> Value:
 
 
 def _global_largest(build: Any, node: Node, given: list[Any]) -> Value:
-    value = given[0]
+    value = _by_channel(build, given[0])
     value = layout.spatial(build, _rising(build, node, value))
     cls = keras.layers.GlobalMaxPooling1D if value.rank == 3 else keras.layers.GlobalMaxPooling2D
     return replace(value, tensor=cls(keepdims=True, name=build.name(node.name))(value.tensor))
 
 
 def _average(build: Any, node: Node, given: list[Any]) -> Value:
-    value = given[0]
+    value = _by_channel(build, given[0])
     window = _plain_window(node, value)
     value = layout.spatial(build, build.rounded(settled(build, value)))
     if window.padding(tuple(value.tensor.shape[1:-1])) != "valid":

@@ -199,7 +199,7 @@ class Top:
                     sources.append(str(word.form.const >> j & 1))
                     continue
                 atom = word.form.single
-                if atom is None or self.space.atoms[atom].kind != "leaf":
+                if atom is None:
                     raise NoRule(f"port {port} is fed by logic of the top level")
                 element = self.elements[self.space.atoms[atom].args[0]]
                 if element not in local:
