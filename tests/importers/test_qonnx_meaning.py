@@ -93,6 +93,16 @@ REFUSED: dict[str, tuple[list[int], list[tuple], dict[str, Any], str]] = {
         {"input_type": "s10f2"},
         "QuantizeLinear_n.*output_dtype",
     ),
+    "a bound of long ago": (
+        [1, 4],
+        [
+            ("QuantizeLinear", ["x", np.float32(0.25), np.int8(0)], "n", {}),
+            ("Clip", ["n"], "c", {"min": 0.0}),
+            ("DequantizeLinear", ["c", np.float32(0.25), np.int8(0)], "y", {}),
+        ],
+        {"input_type": "s10f2"},
+        "Clip_c.*bounds are attributes",
+    ),
     "places of several scales": (
         [1, 2, 6],
         [quant("x", "q", np.abs(PLACES) + 0.1), ("MaxPool", ["q"], "m", POOL), quant("m", "y", 0.25)],

@@ -72,6 +72,8 @@ def _quantize(build: Any, node: Node, given: list[Any]) -> Coded:
 def _clip(build: Any, node: Node, given: list[Any]) -> Coded:
     if not isinstance(given[0], Coded):
         raise Unconvertible("this operator is not supported by the importer", "let the Quant behind it saturate")
+    if node.attributes:
+        raise Unconvertible("its bounds are attributes", "export it again with opset_version=20")
     if any(one is not None and not isinstance(one, Known) for one in given[1:]):
         raise Unconvertible("its bounds are no constants", "export the model in evaluation mode")
     lo, hi = (None if len(given) <= n or given[n] is None else int(given[n].value.item()) for n in (1, 2))
