@@ -145,3 +145,14 @@ def test_two_constants_differ_without_any_input() -> None:
     space = Space()
     assert counterexample(space, space.constant(1), space.constant(2)) == {}
     assert counterexample(space, space.constant(2), space.constant(2)) is None
+
+
+def test_products_are_joined_where_another_holds_one_of_two_equal_factors() -> None:
+    space = Space()
+    x, y = (space.leaf(n, 0, 31) for n in range(2))
+    w, z, total = space.window(space.add(x, y), 1, 2), space.window(y, 0, 3), space.add(x, y, 2)
+    parts = [space.times(space.times(w, w), space.window(total, j, 1)) for j in (0, 1)]
+    joined = space.sum([(parts[0], 1), (parts[1], 2), (space.times(w, z), 4)])
+    assert space.same(
+        joined, space.add(space.times(space.times(w, w), space.window(total, 0, 2)), space.times(w, z), 4)
+    )

@@ -18,6 +18,8 @@ def three_operands(netlist: Netlist) -> Rule | str:
     """What the module adds, modulo ``2**width``; or what is wrong with it."""
     ports = [netlist.inputs.get(pin, []) for pin in "abc"]
     total = netlist.outputs.get("sum", [])
+    if set(netlist.outputs) != {"sum"}:
+        return "it has other outputs than sum"
     if not total or any(len(port) != len(total) for port in ports):
         return "its ports differ in width"
     luts = {cell.pins["I0"][0]: cell for cell in netlist.cells if cell.type == "LUT6_2"}

@@ -41,7 +41,7 @@ class Form:
 class Atom:
     """An integer in ``lo..hi``. Arguments that are forms are given by their number in the space.
 
-    leaf: (number); an input.
+    leaf: (number, lo, hi); an input. With other bounds it is another one: cones number what they read by themselves.
     window: (form, a, n); bits ``a .. a + n - 1`` as a positive number; n None: all from bit a, sign included.
     negative: (form,); 1 where the form is below 0, else 0.
     limit: (form, m); ``min(max(form, 0), m)``; m None: no upper limit.

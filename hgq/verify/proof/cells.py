@@ -13,7 +13,7 @@ from hgq.verify.proof.adder import three_operands
 from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import choose, extreme, negative
 from hgq.verify.proof.forms import Space
-from hgq.verify.proof.netlist import Bit, Cell, Netlist
+from hgq.verify.proof.netlist import Bit, Cell, Netlist, off_clock
 from hgq.verify.proof.small import by_trial
 from hgq.verify.proof.windows import alike
 
@@ -136,9 +136,10 @@ class Walker:
         return self.total(operands, len(cell.pins["sum"]))
 
     def _register(self, cell: Cell) -> None:
-        if not cell.flag("CLK_POLARITY"):
+        trouble = off_clock(self.netlist, cell)
+        if trouble:
             for bit in cell.pins["Q"]:
-                self.nets[bit] = Word(None, 1, None, "a register on the falling edge", wrong=True), 0
+                self.nets[bit] = Word(None, 1, None, trouble, wrong=True), 0
             return
         for q, d in zip(cell.pins["Q"], cell.pins["D"], strict=True):
             if isinstance(d, str):

@@ -42,8 +42,8 @@ def inputs_that_differ(space: Space, a: Form, b: Form) -> dict[int, int] | None:
             found_at = _sums(space, a, b) if cut is None else cut.variables()
             variables = sorted(found_at, key=_size, reverse=True)
             sizes = [_size(column) for column in variables]
-            if math.prod(sizes) > (AT_ONCE if cut is None else MOST):
-                continue
+            if not 0 < math.prod(sizes) <= (AT_ONCE if cut is None else MOST):
+                continue  # of no values nothing is shown
             wrong = _first_difference(space, a, b, variables, sizes)
         except TooMany:
             continue

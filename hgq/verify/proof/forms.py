@@ -7,6 +7,7 @@ a rule that is missing makes equal integers look different, never the other way 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from hgq.verify.proof.atoms import Atom, Exhausted, Form
@@ -51,7 +52,7 @@ class Space:
         return Form(0, {number: 1}, known.lo, known.hi)
 
     def leaf(self, number: int, lo: int, hi: int) -> Form:
-        return self.atom("leaf", (number,), lo, hi)
+        return self.atom("leaf", (number, lo, hi), lo, hi)
 
     def constant(self, value: int) -> Form:
         return Form(value, {}, value, value)
@@ -289,7 +290,7 @@ class Space:
             # The plain factor too: x * y beside x[0] * y.
             for atom in products:
                 left_over = list(self.atoms[atom].args)
-                if atom in terms and all(r in left_over for r in rest):
+                if atom in terms and Counter(rest) <= Counter(left_over):
                     for r in rest:
                         left_over.remove(r)
                     if len(left_over) == 1:

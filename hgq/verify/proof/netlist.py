@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from hgq.errors import VerificationError
+
 Bit = int | str
 """A net of a module, or "0", "1", "x", "z"."""
 
@@ -45,14 +47,26 @@ class Netlist:
                 self.memories.setdefault(made.params["MEMID"], []).append(made)
             elif made.type != "$scopeinfo":
                 self.cells.append(made)
+        for made in self.cells:
+            if made.type.startswith("$memwr"):  # what it holds at the start is not what it holds
+                self.memories.pop(made.params["MEMID"], None)
 
     @cached_property
     def driver(self) -> dict[Bit, int]:
-        """For each net, the number of the cell that drives it."""
+        """For each net, the number of the cell that drives it.
+
+        Raises:
+            VerificationError: something else drives it too: another cell, a constant, or the outside.
+        """
         found: dict[Bit, int] = {}
+        outside = {bit for bits in self.inputs.values() for bit in bits}
         for number, cell in enumerate(self.cells):
             for pin in cell.outputs:
                 for bit in cell.pins[pin]:
+                    if bit in found or bit in outside or bit in ("0", "1"):
+                        raise VerificationError(
+                            f"proof: module {self.name}: a net has two drivers, one of them a cell of type {cell.type}"
+                        )
                     found[bit] = number
         return found
 
@@ -90,8 +104,19 @@ class Netlist:
         )
 
 
+def off_clock(netlist: Netlist, register: Cell) -> str:
+    """What is wrong with the clock of a register; empty where it is the rising edge of the port clk."""
+    if not register.flag("CLK_POLARITY"):
+        return "a register on the falling edge"
+    return "" if register.pins["CLK"] == netlist.inputs.get("clk") else "a register on another clock than clk"
+
+
 def netlists(data: Mapping[str, Any]) -> dict[str, Netlist]:
-    """Every module of what ``write_json`` wrote."""
+    """Every module of what ``write_json`` wrote.
+
+    Raises:
+        VerificationError: a net has two drivers, or the text says itself what a cell of the FPGA does.
+    """
     modules = data["modules"]
     ways = {name: {pin: port["direction"] for pin, port in m["ports"].items()} for name, m in modules.items()}
     ways |= {
@@ -99,7 +124,12 @@ def netlists(data: Mapping[str, Any]) -> dict[str, Netlist]:
         "CARRY8": {"O": "output", "CO": "output"},
         "CARRY4": {"O": "output", "CO": "output"},
     }
-    return {name: Netlist(name, module, ways) for name, module in modules.items()}
+    made = {name: Netlist(name, module, ways) for name, module in modules.items()}
+    for name in {"LUT6_2", "CARRY4", "CARRY8"} & set(made):
+        raise VerificationError(f"proof: the Verilog defines {name}, which is a cell of the FPGA")
+    for netlist in made.values():
+        _ = netlist.driver  # also of modules whose cells are not walked
+    return made
 
 
 def _number(value: Any) -> Any:

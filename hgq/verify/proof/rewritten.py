@@ -67,7 +67,9 @@ class Rewritten:
         one = self.space.atoms[atom]
         old, entries = one.args
         made = [self.atom(bit) for bit in old]
-        if any(len(form.terms) > 1 or form.lo < -1 or form.hi > 1 or form.hi - form.lo > 1 for form in made):
+        inner = [self.space.atoms[bit] for form in made for bit in form.terms]
+        wide = any(bit.hi - bit.lo > 1 for bit in inner)
+        if wide or any(len(form.terms) > 1 or form.lo < -1 or form.hi > 1 or form.hi - form.lo > 1 for form in made):
             return Form(0, {atom: 1}, one.lo, one.hi)
         bits = sorted({bit for form in made for bit in form.terms})
         at = np.arange(1 << len(bits))

@@ -52,6 +52,7 @@ class Top:
         Raises:
             VerificationError: something differs.
         """
+        self._ports()
         self._inputs()
         owners = self._owners()
         ends = [*self.netlist.outputs.get("out_data", []), *owners]
@@ -69,6 +70,17 @@ class Top:
         return self.result
 
     # Ports and wires.
+
+    def _ports(self) -> None:
+        """That the ports are those of the graph, all of them and whole."""
+        for what, ports, names in (
+            ("inputs", self.layout.inputs, self.graph.inputs),
+            ("outputs", self.layout.outputs, self.graph.outputs),
+        ):
+            claimed = {port.name: port.types.size for port in ports}
+            wanted = {name: self.graph[name].range.lo.size for name in names}
+            if claimed != wanted:
+                raise VerificationError(f"proof: the {what} are {claimed} (elements), not {wanted} as in the model")
 
     def _inputs(self) -> None:
         bits = self.netlist.inputs.get("in_data", [])
@@ -199,7 +211,7 @@ class Top:
                     sources.append(str(word.form.const >> j & 1))
                     continue
                 atom = word.form.single
-                if atom is None:
+                if atom is None or self.space.atoms[atom].kind != "leaf":
                     raise NoRule(f"port {port} is fed by logic of the top level")
                 element = self.elements[self.space.atoms[atom].args[0]]
                 if element not in local:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hgq.verify.proof.netlist import Bit, Cell, Netlist
+from hgq.verify.proof.netlist import Bit, Cell, Netlist, off_clock
 
 
 def valid_latency(netlist: Netlist) -> int | None:
@@ -24,7 +24,7 @@ def valid_latency(netlist: Netlist) -> int | None:
         if number is None:
             return None
         cell = netlist.cells[number]
-        if cell.type == "$dff":
+        if cell.type == "$dff" and not off_clock(netlist, cell):
             bit, clocks = cell.pins["D"][cell.pins["Q"].index(bit)], clocks + 1
         elif cell.type == "$mux" and set(cell.pins["S"]) <= clear and set(cell.pins["B"]) == {"0"}:
             bit = cell.pins["A"][cell.pins["Y"].index(bit)]
