@@ -12,7 +12,7 @@ from hgq.fixed import FixedArray
 from hgq.layers.base import QLayer
 from hgq.layers.luts import biases
 from hgq.quantizers import FracQuantizer
-from hgq.quantizers.exact import Tensor, read
+from hgq.quantizers.exact import Tensor, inverse_root, read
 from hgq.resource.ebops import affine_ebops
 
 
@@ -65,7 +65,7 @@ class BatchStatistics(QLayer):
 
     def _factor(self) -> Tensor:
         """The factor at inference, in float32."""
-        factor = 1.0 / ops.sqrt(single(self.moving_variance) + self.epsilon)
+        factor = inverse_root(single(self.moving_variance) + self.epsilon)
         return factor if self.norm_gamma is None else factor * single(self.norm_gamma)
 
     def _float_bias(self) -> Tensor:

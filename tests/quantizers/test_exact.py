@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from hgq.fixed import Overflow, Rounding
-from hgq.quantizers.exact import bits_of, fit, magnitude_bits, power_of_two, steps, to_integer
+from hgq.quantizers.exact import bits_of, fit, inverse_root, magnitude_bits, power_of_two, steps, to_integer
 
 
 def compiled(function):
@@ -47,6 +47,14 @@ def test_steps_are_exact_both_ways(run):
     n = np.arange(-126, 127)
     for sign, got in zip((1, -1), run(steps)(ops.convert_to_tensor(n.astype(np.float32))), strict=True):
         assert (ops.convert_to_numpy(got).astype(np.float64) == np.ldexp(1.0, sign * n)).all()
+
+
+@RUNS
+def test_inverse_roots_have_the_same_bits_compiled_or_not(run):
+    v = np.geomspace(1e-3, 1e6, 20_001).astype(np.float32)
+    got = ops.convert_to_numpy(run(inverse_root)(ops.convert_to_tensor(v)))
+    assert got.dtype == np.float32
+    assert (got == np.float32(1.0) / np.sqrt(v)).all()
 
 
 BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
