@@ -21,7 +21,7 @@ def curve(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
 
     A point whose test accuracy is below that of a cheaper one is lifted to it: who has both would take the cheaper one.
     """
-    chosen = front(rows, "val", "estimate")
+    chosen = front([row for row in rows if row["estimate"]], "val", "estimate")  # no LUTs: a constant answer
     luts = np.array([row["estimate"] for row in chosen], np.float64)
     return luts, np.maximum.accumulate([row["test"] for row in chosen])
 
