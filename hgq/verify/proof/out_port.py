@@ -22,7 +22,7 @@ def compare_outputs(top: Top) -> list[Bit]:
     port_layer = top.layers["out_data"] = LayerProof("out_data")
     bits, low = top.netlist.outputs.get("out_data", []), 0
     proven: list[Bit] = []
-    late: set[int] = set()
+    times: set[int] = set()
     for port in top.layout.outputs:
         for i, t in enumerate(port.types):
             assert t is not None
@@ -47,13 +47,15 @@ def compare_outputs(top: Top) -> list[Bit]:
             else:
                 port_layer.holds()
                 proven += field
-                late |= {when} - {None}  # type: ignore[arg-type]
+                if when is not None:
+                    times.add(when)
     if len(bits) != max(low, 1):
         raise VerificationError(f"proof: out_data has {len(bits)} bits, not {max(low, 1)}")
     valid = valid_latency(top.netlist)
-    wrong = sorted({*late, valid} - {top.layout.latency, None})  # type: ignore[type-var]
+    times_of_all = times if valid is None else times | {valid}
+    wrong = sorted(times_of_all - {top.layout.latency})
     if wrong:
-        what = "out_valid" if wrong == [valid] and valid not in late else "out_data"
+        what = "out_valid" if wrong == [valid] and valid not in times else "out_data"
         raise VerificationError(
             f"proof: {what} comes {wrong[0]} clocks after the input, not {top.layout.latency} as ports.json says"
         )
