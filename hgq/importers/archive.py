@@ -59,7 +59,7 @@ def read_archive(path: Path, weights: Path | None = None) -> Archive:
         raise refused(path, "this takes Keras models, not ONNX", "load it with hgq.load, or convert it as it is")
     raise refused(
         path,
-        "this is no .keras file, no .h5 file of a whole model, and no .json file with its weights",
+        "this is no .keras or .onnx file, no .h5 file of a whole model, and no .json file with its weights",
         "save the model with model.save('name.keras')",
     )
 
