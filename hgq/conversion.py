@@ -116,7 +116,10 @@ def convert(
         copy = _copy(source, work / "model.keras")
         if calibration is not None:
             progress(f"calibrate on {len(calibration[0]):,} samples")
-            find_ranges(copy, _as_given(calibration, shapes))
+            # Inputs of a dict are known to Keras by its keys, which may be other names: here they go by their order.
+            flat = functional_of(copy)
+            net = keras.Model(flat.inputs, flat.outputs)
+            find_ranges(net, calibration if len(calibration) > 1 else calibration[0])
             copy.save(work / "model.keras")
         elif freeze_tables(copy):  # training leaves functions without their tables
             copy.save(work / "model.keras")
