@@ -240,9 +240,9 @@ def _sequential(archive: Archive, records: list[Record]) -> tuple[list[Record], 
 
 
 def _listed(spots: Any) -> list[list]:
-    """``[name, 0, 0]``, a list of such, or a dict of them."""
+    """``[name, 0, 0]``, a list of such, or a dict of them, whose order in Keras is that of the keys."""
     if isinstance(spots, dict):
-        return list(spots.values())
+        return [spots[key] for key in sorted(spots)]
     return [spots] if spots and isinstance(spots[0], str) else list(spots)
 
 

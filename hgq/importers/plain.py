@@ -124,6 +124,9 @@ def _folded(record: Record, values: dict[str, np.ndarray], weight: str) -> dict[
 def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     """A normalisation: none where it is folded, else a quantised scale and offset."""
     if record.folded:
+        _check_axis(
+            record, len(shapes[0])
+        )  # `prepare` knows no shapes: behind Dense, axis 1 may be another than the last
         record.seen |= set(record.config)
         return lambda x: x
     values = read_norm(record, len(shapes[0]))
@@ -134,11 +137,15 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
 
 def read_norm(record: Record, rank: int) -> dict[str, np.ndarray]:
     """ "scale" and "offset" of a normalisation of a tensor of `rank` axes, batch axis included."""
-    if _axes(record)[0] not in (-1, rank - 1):
-        raise Unconvertible(f"axis={record.get('axis')!r} is not supported", "normalise the last axis")
-    record.seen.add("axis")
+    _check_axis(record, rank)
     scale, offset = _scale_and_offset(record)
     return {"scale": scale.astype(np.float32), "offset": offset.astype(np.float32)}
+
+
+def _check_axis(record: Record, rank: int) -> None:
+    if _axes(record) not in ([-1], [rank - 1]):
+        raise Unconvertible(f"axis={record.get('axis')!r} is not supported", "normalise the last axis")
+    record.seen.add("axis")
 
 
 def _average(cls: type) -> Callable:

@@ -98,3 +98,20 @@ def test_what_a_plain_model_cannot_do_without_is_asked_for(name: str, model: ker
     with pytest.raises(ConversionError) as error:
         hgq.load(tmp_path / "m.keras", types=types, drop_softmax=drop)
     assert [text for text in said if text not in str(error.value)] == []
+
+
+def test_a_normalisation_of_another_axis_than_the_last_is_not_folded(tmp_path: Path) -> None:
+    layers = [keras.layers.Dense(4, name="d"), keras.layers.BatchNormalization(axis=1, name="norm")]
+    keras.Sequential([keras.Input((4, 3)), *layers]).save(tmp_path / "m.keras")  # as many steps as units
+    with pytest.raises(ConversionError, match="BatchNormalization 'norm': axis=1 is not supported"):
+        hgq.load(tmp_path / "m.keras", types="s16f6")
+
+
+def test_inputs_and_outputs_of_dicts_have_the_order_of_keras(tmp_path: Path) -> None:
+    z, a = (keras.Input((3,), name=name) for name in "za")
+    parts = {"z": keras.layers.Dense(2, name="dz")(z), "a": keras.layers.Dense(2, name="da")(a)}
+    model = keras.Model({"z": z, "a": a}, parts)
+    model.save(tmp_path / "m.keras")
+    ours = hgq.load(tmp_path / "m.keras", types="s16f6")
+    assert [t.name for t in ours.inputs] == [t.name for t in model.inputs] == ["a", "z"]
+    assert [t._keras_history.operation.name for t in ours.outputs] == ["da", "dz"]
