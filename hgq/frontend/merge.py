@@ -14,6 +14,8 @@ from hgq.frontend.context import Context, Unconvertible, Value
 
 LARGEST = 16
 """Significant bits that a constant may have: nobody means to build a multiplier for 0.3 in float32."""
+FARTHEST = 62
+"""Where the bits of a constant may stand, from the point: its integer fits 64 bits, float32 holds it as it is."""
 
 
 def merge(context: Context, layer: Any, *xs: Value) -> Value:
@@ -140,6 +142,8 @@ def constant_values(constant: Any, rank: int, name: str = "a constant") -> np.nd
                 f"{name} is {value:g}, which has no exact fixed-point form of {LARGEST} bits or fewer",
                 f"round it, as to {_rounded(value):g}, or let a layer learn it",
             )
+        if abs(value) >= 2.0**FARTHEST or _frac(value) > FARTHEST:
+            raise Unconvertible(f"{name} is {value:g}", f"use numbers with bits between 2^-{FARTHEST} and 2^{FARTHEST}")
     if values.ndim == rank + 1 and len(values) == 1:
         return values[0]
     if values.ndim > rank:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from hgq.errors import ConversionError
+from hgq.errors import ConversionError, problem
 from hgq.fixed import FixedArray, FixedType
 from hgq.frontend.context import Context, RawInput, Unconvertible, Value
 from hgq.frontend.early import check_early
@@ -61,11 +61,30 @@ def read_with_context(model: keras.Model, input_type: FixedType | None = None) -
 
 def input_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Shape of each input without the batch axis, by the name of its Input, in the model's order."""
-    return {t._keras_history.operation.name: tuple(t.shape[1:]) for t in functional_of(model).inputs}
+    tensors = functional_of(model).inputs
+    shapes = {t._keras_history.operation.name: tuple(t.shape[1:]) for t in tensors}
+    if len(shapes) < len(tensors):
+        names = [t._keras_history.operation.name for t in tensors]
+        twice = next(name for name in shapes if names.count(name) > 1)
+        raise ConversionError([problem("Input", twice, "the model lists it more than once", "list every input once")])
+    return shapes
 
 
 def functional_of(model: keras.Model) -> Any:
-    """The functional graph of a model."""
+    """The functional graph of a model.
+
+    Raises:
+        ConversionError: it has none, or its class computes something else than the graph says.
+    """
+    own = _own_call(model)
+    if own is not None:
+        raise ConversionError(
+            [
+                f"  - {type(model).__name__} '{model.name}': it has a {own}() of its own, which may compute something "
+                "else than its layers say\n"
+                f"      Fix: build it with keras.Sequential([...]) or keras.Model(inputs, outputs), without {own}()."
+            ]
+        )
     if isinstance(model, keras.Sequential):
         if not model.built or model._functional is None:
             raise ConversionError(
@@ -84,6 +103,17 @@ def functional_of(model: keras.Model) -> Any:
             "      Fix: build it with keras.Sequential([...]) or keras.Model(inputs, outputs)."
         ]
     )
+
+
+def _own_call(model: Any) -> str | None:
+    """The method in which a class with a graph departs from it, if there is one; Keras' own follow the graph."""
+    if getattr(model, "_functional", None) is None and not hasattr(model, "_nodes_by_depth"):
+        return None
+    for name in ("call", "__call__"):
+        home = next(cls for cls in type(model).__mro__ if name in vars(cls))
+        if name in vars(model) or not home.__module__.startswith("keras."):
+            return name
+    return None
 
 
 def calls_of(functional: Any) -> list[tuple[Any, Any, int]]:
@@ -174,6 +204,8 @@ def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int,
     context.origin = origin
     try:
         if inner:
+            if any(isinstance(one, dict) for one in node.arguments.args):
+                raise Unconvertible("it is called on a dict", "call it on a list, in the order of its inputs")
             _check_call(node)
             return _inside(context, part, arguments, origin)
         if _is_operation(part):

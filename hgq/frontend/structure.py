@@ -59,9 +59,20 @@ def moved(context: Context, function: Callable[..., Any], xs: Sequence[Value]) -
         one = np.arange(start, start + size, dtype=np.float32).reshape(context.shape(x))
         numbers.append(keras.ops.convert_to_tensor(np.stack([one, one + np.float32(total)])))
         start += size
-    made = function(*numbers)
+    results = _arrays(function(*numbers))
+    # The first and second of three samples: what counts samples, as a slice of two or a shift by two, shows.
+    again = _arrays(function(*(keras.ops.concatenate([n, n[:1]]) for n in numbers)))
+    if not all(y.ndim and len(z) == 3 and np.array_equal(y, z[: len(y)]) for y, z in zip(results, again, strict=True)):
+        raise Unconvertible(*_MIXES)
+    return [context.take(_index(y, total), *xs) for y in results]
+
+
+def _arrays(made: Any) -> list[np.ndarray]:
     results = made if isinstance(made, list | tuple) else [made]
-    return [context.take(_index(np.asarray(keras.ops.convert_to_numpy(y)), total), *xs) for y in results]
+    return [np.asarray(keras.ops.convert_to_numpy(y)) for y in results]
+
+
+_MIXES = "it mixes samples, or drops or moves the batch axis", "leave the first axis alone"
 
 
 def _index(y: np.ndarray, total: int) -> np.ndarray:
@@ -70,7 +81,7 @@ def _index(y: np.ndarray, total: int) -> np.ndarray:
     apart = np.where(first == 0, 0, first + total)
     whole = (first == np.floor(first)).all() and (first >= 0).all() and (first <= total).all()
     if y.ndim == 0 or len(y) != 2 or not whole or not (y[1] == apart).all():
-        raise Unconvertible("it mixes samples, or drops or moves the batch axis", "leave the first axis alone")
+        raise Unconvertible(*_MIXES)
     if first.ndim == 0 or not first.size:
         raise Unconvertible(f"it leaves elements of shape {first.shape}", "keep at least one axis and one element")
     return first.astype(np.int64) - 1

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import pytest
 from keras import ops
 from keras.src.ops import math as ops_math
@@ -83,6 +84,17 @@ REFUSED = {
     "a sum over the batch": (of(lambda a: a - ops.sum(a, axis=0)), ["Sum 'sum", "reduces the batch axis", "axis=-1"]),
     "nothing left": (of(lambda a: ops.sum(a, axis=1)), ["Sum 'sum", "no axis but the batch", "keepdims"]),
     "a moved batch axis": (of(lambda a: ops.transpose(a)), ["Transpose 'transpose", "batch axis"]),
+    "samples shifted by two": (of(lambda a: ops.roll(a, 2, axis=0)), ["Roll 'roll", "batch axis"]),
+    "two samples": (of(lambda a: ops.take(a, [0, 1], axis=0)), ["Take 'take", "batch axis"]),
+    "a batch of two": (of(lambda a: ops.reshape(a, (2, -1))), ["Reshape 'reshape", "batch axis"]),
+    "a constant beyond 64 bits": (
+        of(lambda a: a * np.array([2.0**70, 1, 1, 1, 1, 1])),
+        ["Multiply 'multiply", "a constant is 1.18059e+21", "2^62"],
+    ),
+    "an inner model called by names": (
+        of(lambda a: keras.Model(b := keras.Input((6,), name="b"), QDense(2)(b), name="inner")({"b": a})),
+        ["Functional 'inner'", "called on a dict", "in the order of its inputs"],
+    ),
     "ranks that differ": (
         of(lambda a, m: L.Add(name="add")([L.Reshape((6, 1, 1))(a), L.Flatten()(m[:, :3, :1])]), "a", "m"),
         ["Add 'add'", "shapes", "reshape it first"],

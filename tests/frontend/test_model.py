@@ -256,6 +256,42 @@ def test_models_without_a_graph_are_refused() -> None:
     )
 
 
+def test_a_model_whose_class_computes_something_else_than_its_graph_is_refused() -> None:
+    class Twice(keras.Model):
+        def call(self, x, training=None, mask=None):
+            return 2 * super().call(x)
+
+    class Negative(keras.Sequential):
+        def call(self, x, training=None, mask=None):
+            return -super().call(x)
+
+    class Named(keras.Model):
+        def train_step(self, *args):
+            return super().train_step(*args)
+
+    def made(kind: type[keras.Model], name: str) -> keras.Model:
+        x = keras.Input((4,), name="x")
+        return kind(x, QDense(3)(x), name=name)
+
+    x = keras.Input((4,), name="x")
+    own = [
+        made(Twice, "own"),
+        Negative([keras.Input((4,)), QDense(3)], name="own"),
+        keras.Model(x, QDense(2)(made(Twice, "own")(x))),
+    ]
+    for model in own:
+        (problem,) = refused(model)
+        assert "'own': it has a call() of its own" in problem and "without call()" in problem
+    model = made(Named, "net")
+    calibrate(model, X[:, :, 0])
+    exact(model, read_model(model))
+
+
+def test_an_input_that_is_listed_twice_is_named() -> None:
+    x = keras.Input((4,), name="x")
+    assert "Input 'x': the model lists it more than once" in refused(keras.Model([x, x], QDense(3)(x)))[0]
+
+
 def test_calls_with_further_arguments_are_refused() -> None:
     x = keras.Input((3,), name="x")
     model = keras.Model(x, QDense(2)(keras.layers.Dropout(0.5, name="drop")(x, training=True)))
