@@ -89,7 +89,8 @@ def synthesise(sources: Sequence[Path], top: str, family: str) -> Mapped:
     """
     kind = family_named(family)
     version = yosys_version()
-    texts = _needed(sources, top)
+    # A change in a module that is not below `top` does not map it again.
+    texts = list(needed({path.name: path.read_text(encoding="utf-8") for path in sources}, top).values())
     script = kind.script(_names(texts), top)
     commands = [*script, "blackbox =A:whitebox", "write_verilog -noattr mapped.v", "write_json mapped.json"]
     # Not only what makes the netlist, but also what counts its cells is part of the key.
@@ -133,18 +134,21 @@ def _plain(cell: dict[str, Any]) -> dict[str, Any]:
     return {key: cell[key] for key in ("type", "parameters", "port_directions", "connections")}
 
 
-def _needed(sources: Sequence[Path], top: str) -> list[str]:
-    """The texts of `top` and of the modules below it, so that a change elsewhere does not map it again."""
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in sources}
-    if top not in texts:
-        raise ToolError(f"there is no {top}.v among the Verilog sources, so module '{top}' cannot be mapped")
-    found, todo = [top], [top]
+def needed(texts: Mapping[str, str], top: str) -> dict[str, str]:
+    """Of some files, name -> text, that of module `top` and those of the modules below it.
+
+    Raises:
+        ToolError: there is no file of `top`.
+    """
+    if f"{top}.v" not in texts:
+        raise ToolError(f"there is no {top}.v among the Verilog sources, so module '{top}' cannot be read")
+    found, todo = [f"{top}.v"], [f"{top}.v"]
     while todo:
         words = set(re.findall(r"\w+", texts[todo.pop()]))
-        new = [name for name in sorted(texts) if name in words and name not in found]
+        new = [name for name in sorted(texts) if name.removesuffix(".v") in words and name not in found]
         found += new
         todo += new
-    return [texts[name] for name in found]
+    return {name: texts[name] for name in found}
 
 
 def _tail(log: Path) -> str:

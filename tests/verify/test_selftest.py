@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from hgq.errors import ToolError, VerificationError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.ir.graph import Builder, Graph
 from hgq.lower import lower
+from hgq.netlist import Design
 from hgq.passes import insert_registers, optimise
 from hgq.ports import Port
 from hgq.verify import corner_vectors
+from hgq.verify.proof import Layout, ProofResult, Prover, prove
 from hgq.verify.selftest import KINDS, Mutable, mutants_of, run, sample, self_test
 from hgq.verify.selftest.text import mutated, selectable, unread_modules
 
@@ -41,9 +44,13 @@ def graph() -> Graph:
 
 
 @pytest.fixture(scope="module")
-def design(tmp_path_factory: pytest.TempPathFactory) -> Mutable:
+def made() -> Design:
+    return insert_registers(optimise(lower(graph(), "net")), 2.0)
+
+
+@pytest.fixture(scope="module")
+def design(made: Design, tmp_path_factory: pytest.TempPathFactory) -> Mutable:
     model = graph()
-    made = insert_registers(optimise(lower(model, "net")), 2.0)
     inputs = [Port("x", model["x"].types, Rounding.RND, Overflow.WRAP)]
     outputs = [Port.output(name, model[name].types) for name in model.outputs]
     folder = tmp_path_factory.mktemp("rtl")
@@ -108,6 +115,30 @@ def test_a_tool_that_always_fails_notices_nothing(design: Mutable, monkeypatch: 
     monkeypatch.setattr(run, "lint", broken)
     with pytest.raises(ToolError, match="no memory"):
         self_test(design, corner_vectors({"x": design.graph["x"].types}, 100), count=4)
+
+
+def test_a_proof_with_one_file_changed_says_what_a_whole_one_says(
+    made: Design, design: Mutable, files: dict[str, str]
+) -> None:
+    layout = Layout.of(made, design.inputs, design.outputs)
+    prover = Prover(design.graph, files, layout)
+    assert prover.prove().complete
+
+    def said(proof: Callable[[], ProofResult]) -> str | list[tuple]:
+        try:
+            return [(one.layer, one.proven, one.outputs) for one in proof().layers]
+        except VerificationError as error:
+            return str(error)
+
+    every = sample(mutants_of(files, "net"), 2 * len(KINDS), seed=4)
+    chosen = [m for m in every if m.kind in ("table", "register", "valid")]
+    texts = [(m.file, mutated(files[m.file], m)) for m in chosen]
+    texts.append(("net.v", files["net.v"]))  # nothing of the last faults is left behind
+    found = [said(lambda file=file, text=text: prover.changed(file, text)) for file, text in texts]
+    assert found == [
+        said(lambda file=file, text=text: prove(design.graph, {**files, file: text}, layout)) for file, text in texts
+    ]
+    assert any(isinstance(one, str) for one in found) and found[-1] == said(prover.prove)
 
 
 def test_modules_of_which_nothing_is_read_are_known(files: dict[str, str]) -> None:

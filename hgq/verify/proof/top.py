@@ -20,16 +20,27 @@ from hgq.verify.proof.result import LayerProof, ProofResult
 
 
 class Top:
-    """The proof of one design: `run` goes through the top level once, instance by instance."""
+    """The proof of one design: `run` goes through the top level once, instance by instance.
 
-    def __init__(self, graph: Graph, netlists: Mapping[str, Netlist], layout: Layout, progress: Callable[[str], None]):
+    templates: of modules that were walked before, with the same `cones`; new ones are added.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        netlists: Mapping[str, Netlist],
+        layout: Layout,
+        progress: Callable[[str], None],
+        cones: Cones,
+        templates: dict[tuple, Template],
+    ):
         self.graph, self.netlists, self.layout, self.progress = graph, netlists, layout, progress
         if layout.top not in netlists:
             raise VerificationError(f"proof: the Verilog has no module {layout.top}")
         self.netlist = netlists[layout.top]
         self.space = Space()
         self.walker = Walker(self.space, self.netlist, netlists)
-        self.cones = Cones(graph)
+        self.cones = cones
         self.result = ProofResult()
         self.layers = {name: LayerProof(name) for name in map(self.layer, self._made())}
         self.elements: list[Element] = []  # by the number of their leaf
@@ -39,7 +50,7 @@ class Top:
         self.absent = {
             (bus.tensor, i) for bus in layout.wires.values() for i, t in enumerate(bus.types.width.ravel()) if not t
         }
-        self.templates: dict[tuple, Template] = {}
+        self.templates = templates
         self._shown: set[str] = set()
 
     def _made(self) -> list[str]:

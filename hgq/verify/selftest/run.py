@@ -17,7 +17,7 @@ from hgq.ir.graph import Graph
 from hgq.ports import Port, bus_width, pack
 from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
-from hgq.verify.proof import Layout, prove
+from hgq.verify.proof import Layout, Prover
 from hgq.verify.selftest.cone import equivalent
 from hgq.verify.selftest.mutants import KINDS, Mutant, mutants_of, sample
 from hgq.verify.selftest.text import CONTROL, TOP, mutated, selectable, top_level, unread_modules
@@ -265,12 +265,13 @@ def _proven(
 ) -> None:
     """The proof by read-back on each mutant: it must fail where the vectors do."""
     start = _cpu()
-    complete = prove(graph, files, layout).complete
+    prover = Prover(graph, files, layout)
+    complete = prover.prove().complete
     for k, mutant in enumerate(result.mutants, 1):
         progress(f"self-test: proof by read-back, mutant {k} of {len(result.mutants)}")
         text = mutated(files[mutant.file], mutant)
         try:
-            holds = prove(graph, {**files, mutant.file: text}, layout).complete
+            holds = prover.changed(mutant.file, text).complete
         except HGQError:
             result.killed[mutant].append("proof")
             continue
