@@ -1,8 +1,8 @@
-"""SQ: python benchmarks/smart.py train|luts|verify [--data mnist fashion] (KERAS_BACKEND=jax, HGQ_DATA)
+"""SQ: python benchmarks/smart.py train|luts|verify [--data mnist fashion] [--epochs 24] (KERAS_BACKEND=jax, HGQ_DATA)
 
 train: for each data set and seed a float MLP 196-64-32-10, then from it nets of binary, ternary and adaptive weights
 (`hgq.methods.smart`), with activations of learned widths; all those of a data set are trained together. Prints and
-keeps accuracy (validation, test), depths, zeros, memory, EBOPs; the nets go to runs/benchmarks/smart.
+keeps accuracy (validation, test), depths, zeros, memory, EBOPs; the nets go to runs/benchmarks/smart/EPOCHS.
 luts: converts the nets of seed 0 and counts their LUTs with Yosys. verify: converts one with every check.
 """
 
@@ -30,7 +30,7 @@ from hgq.training import calibrate, fit_together
 FOLDER = Path(__file__).parents[1] / "runs" / "benchmarks" / "smart"
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 GAMMAS = (0.1, 0.3, 0.35, 0.4, 0.45, 0.5)
-BATCH, EPOCHS, FLOAT_EPOCHS = 512, 8, 6
+BATCH, FLOAT_EPOCHS = 512, 6
 
 
 def float_net(seed: int) -> keras.Model:
@@ -60,16 +60,16 @@ def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     return float((model.predict(x, batch_size=2000, verbose=0).argmax(1) == y).mean())
 
 
-def train(name: str, seeds: int) -> None:
+def train(name: str, seeds: int, epochs: int, gammas: list[float], folder: Path) -> None:
     held = getattr(datasets, name)(None, 14)
     start = time.process_time()
     floats = [float_net(seed) for seed in range(seeds)]
     validated = together(floats, held, FLOAT_EPOCHS, 3e-3)
     for seed, net in enumerate(floats):
-        keep(name, seed, "float", net, held, {"val": float(validated[seed])})
+        keep(path(folder, name, seed, "float"), net, held, {"val": float(validated[seed])})
     folded = [smart.fold(net) for net in floats]
     groups: dict[str, list[tuple[str, dict[str, Any]]]] = {
-        "adaptive": [(f"gamma {gamma}", {"gamma": gamma}) for gamma in GAMMAS],
+        "adaptive": [(f"gamma {gamma}", {"gamma": gamma}) for gamma in gammas],
         "ternary": [("ternary", {"depth": "ternary"})],
         "binary": [("binary", {"depth": "binary"})],
     }
@@ -79,7 +79,7 @@ def train(name: str, seeds: int) -> None:
             for seed, net in enumerate(folded)
             for label, arguments in group
         ]
-        validated = together([model for *_, model in made], held, EPOCHS, 1.5e-3)
+        validated = together([model for *_, model in made], held, epochs, 1.5e-3)
         for (seed, label, model), found in zip(made, validated, strict=True):
             calibrate(model, held.x_train[:20_000])
             rows = smart.depths(model)
@@ -91,40 +91,40 @@ def train(name: str, seeds: int) -> None:
                 "weights": sum(row.weights for row in rows),
                 "ebops": model_ebops(model),
             }
-            keep(name, seed, label, model, held, told)
+            keep(path(folder, name, seed, label), model, held, told)
     print(f"{name}: {time.process_time() - start:.0f} s of CPU")
 
 
-def keep(name: str, seed: int, label: str, model: keras.Model, held: datasets.Data, told: dict[str, Any]) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    told = {"data": name, "seed": seed, "net": label} | told | {"test": accuracy(model, held.x_test, held.y_test)}
-    model.save(path(name, seed, label))
-    path(name, seed, label).with_suffix(".json").write_text(json.dumps(told))
+def keep(file: Path, model: keras.Model, held: datasets.Data, told: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    told = {"net": file.stem} | told | {"test": accuracy(model, held.x_test, held.y_test)}
+    model.save(file)
+    file.with_suffix(".json").write_text(json.dumps(told))
     print(json.dumps(told), flush=True)
 
 
-def path(name: str, seed: int, label: str) -> Path:
-    return FOLDER / f"{name}-{seed}-{label.replace(' ', '_')}.keras"
+def path(folder: Path, name: str, seed: int, label: str) -> Path:
+    return folder / f"{name}-{seed}-{label.replace(' ', '_')}.keras"
 
 
-def luts(name: str, labels: list[str]) -> None:
+def luts(name: str, labels: list[str], folder: Path) -> None:
     """Adders and LUTs (Yosys, xcup) of the nets of seed 0; no other engine."""
     held = getattr(datasets, name)(None, 14)
     for label in labels:
-        out = FOLDER / "projects" / f"{name}-{label.replace(' ', '_')}"
-        model = hgq.load(path(name, 0, label))
+        out = folder / "projects" / f"{name}-{label.replace(' ', '_')}"
+        model = hgq.load(path(folder, name, 0, label))
         project = hgq.convert(model, out, calibrate=held.x_train[:20_000], verify=False, proof=False)
         found = project.resources("xcup", per_layer=False, simulate=False)
         row = {"data": name, "net": label, "ebops": project.report["totals"]["ebops"], "resources": found["total"]}
         print(json.dumps(row), flush=True)
 
 
-def verify(name: str, label: str) -> None:
+def verify(name: str, label: str, folder: Path) -> None:
     """One net, with every engine and the proof, on the whole test part."""
     held = getattr(datasets, name)(None, 14)
     project = hgq.convert(
-        hgq.load(path(name, 0, label)),
-        FOLDER / "verified",
+        hgq.load(path(folder, name, 0, label)),
+        folder / "verified",
         calibrate=held.x_train[:20_000],
         verify=held.x_test,
     )
@@ -138,14 +138,17 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["mnist", "fashion"], choices=["mnist", "fashion"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--nets", nargs="+", default=["binary", "ternary", *(f"gamma {g}" for g in GAMMAS)])
+    parser.add_argument("--gammas", type=float, nargs="+", default=GAMMAS)
+    parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
+    folder = FOLDER / str(args.epochs)
     for name in args.data:
         if args.what == "train":
-            train(name, args.seeds)
+            train(name, args.seeds, args.epochs, args.gammas, folder)
         elif args.what == "luts":
-            luts(name, args.nets)
+            luts(name, args.nets, folder)
         else:
-            verify(name, args.nets[0])
+            verify(name, args.nets[0], folder)
 
 
 if __name__ == "__main__":
