@@ -13,6 +13,7 @@ from hgq.lower.conv import conv
 from hgq.lower.dense import affine, dense
 from hgq.lower.merge import add, clip, highest, lowest, maximum, minimum, sub, total
 from hgq.lower.pool import pool
+from hgq.lower.pool_first import pool_first
 from hgq.lower.product import matmul, mul
 from hgq.lower.rule import Rule
 from hgq.lower.table import lookup, take
@@ -52,6 +53,7 @@ def lower(graph: Graph, name: str) -> Design:
     A quantizer that alone reads a tensor stands in the module that makes the tensor, so that what leaves a module is
     as narrow as the next one needs.
     """
+    graph = pool_first(graph)
     source = wirings(graph)
     group = _groups(graph, source)
     order = _order(graph, source, group)

@@ -18,11 +18,13 @@ class Wire:
     """A tensor between modules: the elements in C order. Constant elements (lo == hi) take no bits.
 
     tensor: the IR node that it carries.
+    unread: elements that nothing makes since nothing reads them: constants here, whatever the IR says of them.
     """
 
     name: str
     elements: tuple[Element, ...]
     tensor: str
+    unread: frozenset[int] = frozenset()
 
     @property
     def width(self) -> int:

@@ -14,6 +14,7 @@ from hgq.netlist.design import Design
 from hgq.netlist.module import Module
 from hgq.netlist.targets import GENERIC, Target
 from hgq.passes.absorb_constants import absorb_constants
+from hgq.passes.drop_unread import drop_unread
 from hgq.passes.fuse_adders import fuse_adders, fused_estimate
 from hgq.passes.hoist_rounding import hoist_rounding
 from hgq.passes.insert_registers import fewest_cycles, insert_registers, shortest_clock
@@ -40,14 +41,19 @@ def optimise(
 ) -> Design:
     """`design` after every pass of PIPELINE, and of those that `target` allows, which mind the clock period.
 
+    What nothing reads goes before them, so that they need not weigh it, and once more after them, for tables need not
+    read every bit of what they stand for.
+
     Args:
         known: what modules became before under the same target, clock and model; more is added.
     """
     known = {} if known is None else known
+    design = drop_unread(design)
     for module in design.modules.values():
         if module not in known:
             known[module] = _optimised(module, target, clock_ns, model)
-    return replace(design, modules={name: known[module] for name, module in design.modules.items()}, target=target)
+    modules = {name: known[module] for name, module in design.modules.items()}
+    return drop_unread(replace(design, modules=modules, target=target))
 
 
 def _optimised(module: Module, target: Target, clock_ns: float, model: DelayModel) -> Module:
@@ -61,6 +67,7 @@ def _optimised(module: Module, target: Target, clock_ns: float, model: DelayMode
 __all__ = [
     "PIPELINE",
     "absorb_constants",
+    "drop_unread",
     "fewest_cycles",
     "fuse_adders",
     "fused_estimate",

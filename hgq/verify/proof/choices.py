@@ -137,9 +137,12 @@ def largest(space: Space, forms: list[Form]) -> Form:
     todo = list(forms)
     while todo:
         form = todo.pop()
-        if form.only > 0 and space.atoms[next(iter(form.terms))].kind == "largest":
-            inner = space.atoms[next(iter(form.terms))].args
-            todo += [space.scale(space.forms[number], form.only, form.const) for number in inner]
+        one = space.atoms[next(iter(form.terms))] if form.only > 0 else None
+        if one is not None and one.kind == "largest":
+            todo += [space.scale(space.forms[number], form.only, form.const) for number in one.args]
+        elif one is not None and one.kind == "limit" and one.args[1] is None and len(forms) > 1:
+            # max(max(x, 0), y) = max(x, y, 0)
+            todo += [space.scale(space.forms[one.args[0]], form.only, form.const), space.constant(form.const)]
         else:
             found[space.number(form)] = form
     least = max(form.lo for form in found.values())
@@ -149,9 +152,12 @@ def largest(space: Space, forms: list[Form]) -> Form:
         kept = {n: f for n, f in kept.items() if f.terms or f.const == max(constants)}
     if len(kept) == 1:
         return next(iter(kept.values()))
-    if len(kept) == 2 and constants:
-        (other,) = (form for form in kept.values() if form.terms)
-        return space.scale(limit(space, space.scale(other, 1, -max(constants)), None), 1, max(constants))
+    if constants:
+        others = largest(space, [form for form in kept.values() if form.terms])
+        return space.scale(limit(space, space.scale(others, 1, -max(constants)), None), 1, max(constants))
+    least = min(form.const for form in kept.values())
+    if least:  # what is added to all of them
+        return space.scale(largest(space, [space.scale(form, 1, -least) for form in kept.values()]), 1, least)
     by = gcd(*(gcd(content(form), form.const) for form in kept.values()))
     if by > 1:
         return space.scale(largest(space, [_divided(space, form, by) for form in kept.values()]), by)

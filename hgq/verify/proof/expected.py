@@ -44,7 +44,7 @@ class Expected:
         if kind == "foreign":  # what the module does not read: numbers below 0 are nobody's
             return space.leaf(-1 - args[0], args[1], args[2])
         if kind == "unknown":
-            raise _NoForm(f"it reads {args[0][0]}[{args[0][1]}], which is not proven to be constant")
+            raise _NoForm(f"it reads {args[0][0]}[{args[0][1]}], which is on no wire and not proven to be constant")
         if kind == "const":
             return space.constant(args[0])
         if kind == "sum":

@@ -20,11 +20,13 @@ from hgq.ports import Port
 class Bus:
     """A wire of the top level: the elements of IR tensor `tensor` in C order, element 0 in the low bits.
 
-    types: of each element; width 0 where the wire has no bits for it, as the element can only be one integer.
+    types: of each element; width 0 where the wire has no bits for it, as the element can only be one integer, or as
+        nothing reads it: these are in `unread`.
     """
 
     tensor: str
     types: FixedArray
+    unread: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +45,7 @@ class Layout:
     @classmethod
     def of(cls, design: Design, inputs: list[Port], outputs: list[Port]) -> Layout:
         """The layout of a design as it is emitted."""
-        wires = {wire.name: Bus(wire.tensor, _types(wire.elements)) for wire in design.wires.values()}
+        wires = {wire.name: Bus(wire.tensor, _types(wire.elements), wire.unread) for wire in design.wires.values()}
         return cls(design.name, design.latency, tuple(inputs), tuple(outputs), wires)
 
     @classmethod
@@ -58,13 +60,20 @@ class Layout:
                 "ports.json has no map of the wires, which the proof needs: convert the model again, or leave "
                 "the proof out (--no-proof)"
             )
-        wires = {name: Bus(wire["tensor"], FixedArray.parse(wire["types"])) for name, wire in ports["wires"].items()}
+        wires = {
+            name: Bus(wire["tensor"], FixedArray.parse(wire["types"]), frozenset(wire.get("unread", ())))
+            for name, wire in ports["wires"].items()
+        }
         inputs, outputs = (tuple(Port.from_json(port) for port in ports[key]) for key in ("inputs", "outputs"))
         return cls(ports["top"], ports["latency"], inputs, outputs, wires)
 
-    def wires_json(self) -> dict[str, dict[str, str]]:
+    def wires_json(self) -> dict[str, dict[str, Any]]:
         """The wires as ports.json has them, below ``wires``."""
-        return {name: {"tensor": bus.tensor, "types": str(bus.types)} for name, bus in self.wires.items()}
+        return {
+            name: {"tensor": bus.tensor, "types": str(bus.types)}
+            | ({"unread": sorted(bus.unread)} if bus.unread else {})
+            for name, bus in self.wires.items()
+        }
 
 
 def _types(elements: tuple[tuple[int, int, int], ...]) -> FixedArray:

@@ -50,6 +50,7 @@ class Top:
         self.absent = {
             (bus.tensor, i) for bus in layout.wires.values() for i, t in enumerate(bus.types.width.ravel()) if not t
         }
+        self.unread = self.absent & {(bus.tensor, i) for bus in layout.wires.values() for i in bus.unread}
         self.templates = templates
         self._shown: set[str] = set()
 
@@ -244,6 +245,8 @@ class Top:
                 return None
             if element in self.known:  # not fed to this instance
                 return "foreign", foreign.setdefault(element, len(foreign)), *self.bounds[element]
+            if element in self.unread:
+                return "unknown", element  # what reads it is not proven: nothing should
             if element in self.absent:
                 value = self.constants.of(element)
                 return ("unknown", element) if value is None else ("const", value)
@@ -282,6 +285,8 @@ class Top:
         """Elements of a tensor that no instance made."""
         for i in range(self.graph[name].range.lo.size):
             element = name, i
+            if element in self.unread:
+                continue  # nothing to prove: no element that is proven reads it
             if element in self.absent:
                 self.constants.of(element)
             elif element not in self.known:
