@@ -81,8 +81,7 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
         case "relu":
             return max(width - low, 0)
         case "max" | "min":
-            wide = select_width(node.params, *((a.lo, a.hi) for a in args))
-            return width + (wide - 1 if wide <= SUBTRACTED else wide // 2 + 2)
+            return width + _comparison(module, node)
         case "mul":
             return args[0].width * args[1].width
         case "lookup":
@@ -99,6 +98,12 @@ def _luts(module: Module, node: Node, zeros: list[int], low: int, top: int) -> i
         case "clamp":
             return max(width - low, 0) + -(-max(args[0].width - node.width, 0) // 5)
     return 0
+
+
+def _comparison(module: Module, node: Node) -> int:
+    """LUTs that tell which operand of a `max` or `min` it is."""
+    wide = select_width(node.params, *((module.nodes[arg].lo, module.nodes[arg].hi) for arg in node.args))
+    return wide - 1 if wide <= SUBTRACTED else wide // 2 + 2
 
 
 Operand = tuple[int, int, int, int]
@@ -206,7 +211,8 @@ def _halves(inputs: int) -> list[tuple[int, int]]:
 def absorbed(module: Module) -> dict[int, int]:
     """Nodes that share the LUTs of what reads them, and how many LUTs of their own are left to them.
 
-    A rectifier that only clamps read, whatever wires lie between: these select by the sign. And a table of five inputs
+    A rectifier that only clamps read, whatever wires lie between: these select by the sign. The larger of two numbers
+    that only a rectifier reads: a bit of each, their signs, and which it is are five inputs. And a table of five inputs
     that one sum alone reads: the LUT of a carry bit has room for it, if the table is the operand that does not enter
     the carry chain by itself. That is the subtrahend; of two unsigned addends synthesis takes the wider one. And a
     product with a bit that one sum alone reads, for one operand of that.
@@ -231,6 +237,8 @@ def absorbed(module: Module) -> dict[int, int]:
     for i, node in enumerate(nodes):
         if node.op == "relu" and clamped[i] and not other[i]:
             found[i] = 0
+        elif node.op == "relu" and nodes[node.args[0]].op in ("max", "min") and readers[node.args[0]] == 1:
+            found[node.args[0]] = _comparison(module, nodes[node.args[0]])
         elif node.op in ("add", "sub"):
             rows = [
                 arg for arg in node.args if nodes[arg].op == "mul" and readers[arg] == 1 and _is_row(module, nodes[arg])
