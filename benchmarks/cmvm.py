@@ -1,6 +1,6 @@
 """Adder graphs of constant matrices: ours against alkaid and da4ml, on the same matrices, measured by the same code.
 
-    python benchmarks/cmvm.py [--quick] [--effort 1 2]
+    python benchmarks/cmvm.py [--quick] [--effort 1 2] [--sets "8 bit, N=32" "one sign"]
     python benchmarks/cmvm.py --models jets.keras mnist.keras ...     # in place of these matrices
 
 Random N x N matrices, and kernels of published jet-tagging models where HGQ_DATA names a folder that holds
@@ -209,11 +209,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="matrices up to 16 x 16 only")
     parser.add_argument("--effort", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--models", type=Path, nargs="+", help="models of which the dense layers are compared instead")
+    parser.add_argument("--sets", nargs="+", default=[""], help="only the sets whose names hold one of these")
     options = parser.parse_args()
     if options.models:
         sets = {f"{file.parent.name}/{file.stem}": trained(file) for file in options.models}
     else:
         sets = matrices(options.quick)
+        sets = {name: found for name, found in sets.items() if any(part in name for part in options.sets)}
     problems = [{"matrix": matrix.tolist(), "lo": lo, "hi": hi} for found in sets.values() for matrix, lo, hi in found]
     found = iter(peer_graphs(problems))
     solve(np.array([[3]], object), [0], [1])  # the core is compiled before anything is timed
