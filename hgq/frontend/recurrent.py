@@ -201,6 +201,9 @@ def _stacked(context: Context, outputs: list[Tensor]) -> Value:
 
 def _concatenated(context: Context, xs: list[Value]) -> Value:
     """Along the last axis."""
-    size = int(np.prod(context.shape(xs[0]), dtype=np.int64))
-    numbers = np.arange(size).reshape(context.shape(xs[0]))
-    return context.take(np.concatenate([numbers, numbers + size], axis=-1), *xs)
+    numbers, start = [], 0
+    for shape in map(context.shape, xs):
+        size = int(np.prod(shape, dtype=np.int64))
+        numbers.append(start + np.arange(size).reshape(shape))
+        start += size
+    return context.take(np.concatenate(numbers, axis=-1), *xs)

@@ -94,6 +94,10 @@ MORE: dict[str, Call] = {
         merge_mode="ave",
         backward_layer=q.QSimpleRNN(2, go_backwards=True, return_sequences=True, activation="sigmoid"),
     )(x),
+    "more units backwards": lambda x: keras.layers.Bidirectional(
+        q.QSimpleRNN(1, return_sequences=True),
+        backward_layer=q.QSimpleRNN(2, go_backwards=True, return_sequences=True),
+    )(x),
     "product of both": lambda x: keras.layers.Bidirectional(q.QGRU(2, return_sequences=True), merge_mode="mul")(x),
     "both apart": lambda x: keras.layers.Bidirectional(q.QGRU(2), merge_mode=None)(x),
 }  # fmt: skip
