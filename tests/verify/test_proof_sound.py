@@ -72,6 +72,25 @@ def test_a_memory_that_is_written_is_no_table() -> None:
     assert not refused("top_curve.v", "wire [5:0] n3 = table__0(n0)", written).complete
 
 
+TABLE = "".join(f"rom[{i}] = {v}; " for i, v in enumerate((0, 0, 18, 25, 19, 7, 60, 0)))
+MEMORIES = {
+    # Yosys numbers them, and gives them in the order of their names: the 1000th comes before the 200th.
+    "another value at last": (TABLE + 900 * "rom[0] = 0; " + "rom[5] = 63;", "found"),
+    "some bits of a word": (TABLE.replace("rom[5] = 7", "rom[5] = 63; rom[5][3:0] = 7"), ""),
+}
+
+
+@pytest.mark.parametrize("what", MEMORIES)
+def test_a_word_of_a_memory_is_what_was_put_there_last(what: str) -> None:
+    start, said = MEMORIES[what]
+    read = f"reg [5:0] rom [0:7];\n  initial begin {start} end\n  wire [5:0] n3 = rom[n0]"
+    if said:
+        with pytest.raises(VerificationError, match=said):
+            refused("top_curve.v", "wire [5:0] n3 = table__0(n0)", read)
+    else:
+        assert not refused("top_curve.v", "wire [5:0] n3 = table__0(n0)", read).complete
+
+
 def test_what_one_instance_may_leave_out_another_may_not() -> None:
     # max(a, b) is a where b <= 0 <= a, as in the first element and not in the second.
     b = Builder()
@@ -118,6 +137,44 @@ def test_the_ports_are_those_of_the_model() -> None:
     shorter = re.sub(r"\[31:0\] out_data", "[17:0] out_data", shorter)
     with pytest.raises(VerificationError, match=r"the outputs are \{'t': 3\}"):
         prove(graph, texts | {"top.v": shorter}, replace(layout, outputs=layout.outputs[:1]))
+
+
+@pytest.mark.parametrize("way", ["inputs", "outputs"])
+def test_the_host_reads_the_ports_as_the_model_has_them(way: str) -> None:
+    texts, layout = emitted(graph := network(units=3))
+    port = getattr(layout, way)[0]
+    other = FixedArray(port.types.signed, port.types.width, port.types.frac + 1)
+    layout = replace(layout, **{way: (replace(port, types=other), *getattr(layout, way)[1:])})
+    with pytest.raises(VerificationError, match=f"the elements of '{port.name}' are of types"):
+        prove(graph, texts, layout)
+
+
+def test_a_cell_is_covered_where_every_instance_of_it_is_proven() -> None:
+    b = Builder()
+    types = FixedArray.full((2,), FixedType.parse("u3f0"))
+    b.add("a", "input", types=types, origin="a", rounding=Rounding.RND, overflow=Overflow.WRAP)
+    one = {name: np.ones(2, np.int64) for name in ("scale", "offset")}
+    one |= {f"{name}_types": FixedArray.full((2,), FixedType.parse("u1f0")) for name in one}
+    graph = b.graph(b.add("y", "affine", "a", origin="plus", **one))
+    made = graph["y"].types
+    ports = (Port("a", types, Rounding.RND, Overflow.WRAP),), (Port.output("y", made),)
+    layout = Layout("top", 0, *ports, {"a": Bus("a", types), "y": Bus("y", made)})
+    top = """module top (input clk, input rst, input in_valid, input [5:0] in_data, output out_valid,
+        output [7:0] out_data);
+      assign out_valid = in_valid;
+      wire [5:0] a = in_data;
+      wire [7:0] y;
+      plus u1 (.a(a[2:0]), .y(y[3:0]));
+      plus u2 (.a(SECOND), .y(y[7:4]));
+      assign out_data = y;
+    endmodule
+    module plus (input [2:0] a, output [3:0] y);
+      assign y = {1'd0, a} + 4'd1;
+    endmodule"""
+    both = prove(graph, {"top.v": top.replace("SECOND", "a[5:3]")}, layout)
+    assert (both.proven, both.cells, both.covered) == (both.outputs, 1, 1)
+    first = prove(graph, {"top.v": top.replace("SECOND", "a[5:3] ^ a[2:0]")}, layout)
+    assert (first.proven, first.outputs, first.cells, first.covered) == (3, 4, 2, 0)
 
 
 def test_a_cell_of_the_fpga_is_not_what_the_text_says() -> None:

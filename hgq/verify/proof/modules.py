@@ -41,7 +41,10 @@ class Finding:
 
 
 class Template:
-    """A module with fresh leaves at its inputs, walked once. proven: output bits of elements that are proven."""
+    """A module with fresh leaves at its inputs, walked once.
+
+    proven, unproven: output bits of elements that are proven, and of those that are not: instances may differ there.
+    """
 
     def __init__(self, netlist: Netlist, every: Mapping[str, Netlist], feed: Feed, bounds: Bounds, cones: Cones):
         self.netlist = netlist
@@ -59,6 +62,7 @@ class Template:
         self._expected = Expected(self.space, cones, leaves)
         self._findings: dict[tuple, Finding] = {}
         self.proven: set[Bit] = set()
+        self.unproven: set[Bit] = set()
 
     def time(self, bits: Sequence[Bit]) -> int | None:
         """When output bits are there, in clocks after the inputs; None: always, or unknown."""
@@ -72,8 +76,7 @@ class Template:
         key = bits, signed, cone
         if key not in self._findings:
             self._findings[key] = self._compare(bits, signed, cone)
-            if not self._findings[key].reason:
-                self.proven.update(bits)
+            (self.unproven if self._findings[key].reason else self.proven).update(bits)
         return self._findings[key]
 
     def _compare(self, bits: tuple[Bit, ...], signed: bool, cone: int) -> Finding:

@@ -31,7 +31,8 @@ class LayerProof:
 
 @dataclass(slots=True)
 class ProofResult:
-    """layers: in the order of the design. cells: in the text, each module once; covered: those behind proven outputs.
+    """layers: in the order of the design. cells: in the text, each module once; covered: those behind outputs that
+    are proven in every instance.
 
     latency: clock cycles of every path, None where that is not proven. seconds: how long it all took.
     """

@@ -110,13 +110,14 @@ def _signed(cell: Cell, pin: str, column: list[np.ndarray]) -> np.ndarray:
 
 
 def _memory(cell: Cell, address: list[np.ndarray], memories: Mapping[str, list[Cell]]) -> np.ndarray | None:
-    """A read port without a clock, of a memory that is written nowhere but at its start."""
+    """A read port without a clock, of a memory that is written nowhere but at its start, the last value being valid."""
     if cell.flag("CLK_ENABLE") or cell.pins.get("EN", ["1"]) not in (["1"], ["x"]):
         return None
     width, content = len(cell.pins["DATA"]), {}
-    for start in memories.get(cell.params["MEMID"], []):
+    for start in sorted(memories.get(cell.params["MEMID"], []), key=lambda one: one.params["PRIORITY"]):
         data, first, words = start.pins["DATA"], start.pins["ADDR"], start.params["WORDS"]
-        if any(b not in ("0", "1") for b in (*data, *first)) or start.params["WIDTH"] != width:
+        whole = set(start.pins.get("EN", "1")) == {"1"}  # else it sets some bits of a word, and leaves the others
+        if not whole or any(b not in ("0", "1") for b in (*data, *first)) or start.params["WIDTH"] != width:
             return None
         low = sum(int(b) << i for i, b in enumerate(first))
         for n in range(words):

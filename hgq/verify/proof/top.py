@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from hgq.errors import VerificationError
 from hgq.ir.graph import Graph
 from hgq.names import layer_of_step
+from hgq.ports import Port
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones, Element, Stop
 from hgq.verify.proof.constants import Constants
@@ -52,6 +53,7 @@ class Top:
         }
         self.unread = self.absent & {(bus.tensor, i) for bus in layout.wires.values() for i in bus.unread}
         self.templates = templates
+        self.unfed: list[Cell] = []  # instances of which nothing is proven
         self._shown: set[str] = set()
 
     def _made(self) -> list[str]:
@@ -78,7 +80,7 @@ class Top:
             self._rest(name)
         proven = compare_outputs(self)
         self.result.layers = list(self.layers.values())
-        count_cells(self.result, self.netlist, self.netlists, self.templates.values(), proven)
+        count_cells(self.result, self.netlist, self.netlists, self.templates.values(), self.unfed, proven)
         return self.result
 
     # Ports and wires.
@@ -93,6 +95,13 @@ class Top:
             wanted = {name: self.graph[name].range.lo.size for name in names}
             if claimed != wanted:
                 raise VerificationError(f"proof: the {what} are {claimed} (elements), not {wanted} as in the model")
+            for port in ports:
+                types = self.graph[port.name].types
+                types = types if what == "inputs" else Port.output(port.name, types).types
+                if port.types != types:  # what the host makes of the bits
+                    raise VerificationError(
+                        f"proof: the elements of '{port.name}' are of types {port.types}, not {types} as in the model"
+                    )
 
     def _inputs(self) -> None:
         bits = self.netlist.inputs.get("in_data", [])
@@ -158,6 +167,7 @@ class Top:
         try:
             feed, bounds, time = self._feed(cell, module, local)
         except NoRule as reason:
+            self.unfed.append(cell)
             for element in made:
                 self._found(element, Finding(f"what feeds {cell.type}: {reason}", reason.wrong), None, None, local)
             return
