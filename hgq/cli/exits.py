@@ -4,6 +4,7 @@
 1  a difference: two engines that must agree do not
 2  a usage error, a model that cannot be converted, data that cannot be used, a missing or failed tool
 3  a bug in hgq: the only case that shows a traceback
+4  nothing differs, but the proof that was asked for is not complete
 130, 143  interrupted (Ctrl-C), or ended by a SIGTERM
 """
 
@@ -21,7 +22,7 @@ import typer
 
 from hgq.errors import HGQError, IRError, VerificationError
 
-DIFFERENCE, USAGE, BUG, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+DIFFERENCE, USAGE, BUG, NOT_PROVEN, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
 
 
 class Terminated(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hgq.cli.arrays import load_arrays
-from hgq.cli.exits import exit_codes
+from hgq.cli.exits import NOT_PROVEN, exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
 
@@ -54,7 +55,7 @@ def simulate(
     """Proves and simulates a converted project: whether it equals its golden model, bit for bit.
 
     Exit codes: 0 equal; 1 a difference, or a fault of the self-test that nothing noticed; 2 usage, data or tool; 3 a
-    bug in hgq.
+    bug in hgq; 4 nothing differs, but --engine proof cannot prove every output.
     """
     with exit_codes():
         if not folder.is_dir():
@@ -84,6 +85,9 @@ def simulate(
                 return
             report = project.simulate(array, engine=engine.value, proof=not no_proof, progress=step)
         typer.echo("\n".join(evidence(report)))
+        if engine == Engine.PROOF and not report["proof"]["complete"]:
+            print("not proven: see above; simulate the rest, as with --engine verilator", file=sys.stderr)
+            raise typer.Exit(NOT_PROVEN)
 
 
 def show_trace(project: Any, sample: int, array: Any, step: Steps) -> None:

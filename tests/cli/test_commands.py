@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 import hgq
 from hgq.cli import convert_command, simulate_command
 from hgq.errors import ConversionError, HGQError, IRError, ToolError, VerificationError
+from hgq.verify.proof.result import LayerProof, ProofResult
 
 
 class FakeProject:
@@ -143,6 +144,17 @@ def test_simulate_passes_data_and_engine_on(fake: type[FakeProject]) -> None:
     assert (
         "0 differences over 3 data samples and 1,000 corner vectors between the integer model and csim" in done.stdout
     )
+
+
+@pytest.mark.parametrize("latency,code", [(4, 0), (None, 4)])
+def test_a_proof_that_is_not_complete_has_an_exit_code_of_its_own(
+    latency: int | None, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = ProofResult([LayerProof("d", 3, 3)], 5, 5, latency).to_json()
+    monkeypatch.setattr(FakeProject, "simulate", lambda self, *_, **__: {"engines": {}, "proof": proof})
+    done = simulate("--engine", "proof")
+    assert done.exit_code == code and ("not proven: see above" in done.stderr) == (code == 4)
+    assert "3 of 3 outputs" in done.stdout
 
 
 FAILURES = {

@@ -66,6 +66,7 @@ class ProofResult:
         return {
             "outputs": self.outputs,
             "proven": self.proven,
+            "complete": self.complete,
             "cells": self.cells,
             "covered": self.covered,
             "latency": self.latency,
