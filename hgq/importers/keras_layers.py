@@ -49,6 +49,7 @@ def softmax(importer: Importer, record: Record) -> Call:
                 "softmax that other layers read is not at the end of the model, so it cannot be dropped",
                 "build it with hgq.layers.QSoftmax and train again",
             )
+        importer.dropped.add(record.name)
         return lambda x: x
     raise Unconvertible(
         "softmax has no exact meaning in fixed point",

@@ -30,6 +30,9 @@ INERT = set(
 """Attributes that mean nothing at inference: training, prices, names."""
 
 
+NO_SOFTMAX = "leave drop_softmax (in a command: --drop-softmax) out"
+
+
 @dataclass(frozen=True)
 class Reference:
     """The result of one call of a layer; of an input, call 0."""
@@ -91,6 +94,7 @@ class Importer:
     prepare: looks at all layers and outputs before the first is built.
     tensors: what the layer that is being imported reads, in our model.
     read: names of the layers whose results other layers read.
+    dropped: softmaxes that were left out.
     """
 
     archive: Archive
@@ -106,6 +110,7 @@ class Importer:
     tensors: list[Tensor] = field(default_factory=list)
     reader: Reader | None = None
     read: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
 
     def build(self) -> keras.Model:
         """Our model.
@@ -165,6 +170,8 @@ class Importer:
             todo = [one for one in todo if one not in ready]
         if self.problems:
             raise ConversionError(self.problems)
+        if self.drop_softmax and not self.dropped:
+            raise refused(self.archive.path, "drop_softmax: the model ends with no softmax", NO_SOFTMAX)
         results = [self.made[a] for a in outputs]
         name = self.archive.config["config"].get("name", "model")
         return keras.Model(

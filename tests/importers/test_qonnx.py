@@ -136,6 +136,8 @@ def test_an_input_that_nothing_quantises_and_a_softmax_are_asked_about(tmp_path:
         hgq.load(path, input_type="s10f7")
     with pytest.raises(ConversionError, match="types is for other files"):
         hgq.load(path, types="s8f6")
+    with pytest.raises(ConversionError, match="drop_softmax: there is nothing at its end to leave out"):
+        hgq.load(GOLDEN["qonnx-image"].written(tmp_path), input_type="s10f7", drop_softmax=True)
 
 
 def external(location: str, length: int = 1536) -> Change:
@@ -188,6 +190,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "a cycle": (cycle, "is part of a cycle"),
     "a constant that is missing": (lambda m: m.graph.initializer.pop(0), "reads 'c0', which nothing makes"),
     "a tensor made twice": (lambda m: m.graph.node.append(m.graph.node[0]), "is made twice, again by Quant"),
+    "an input that is there twice": (
+        lambda m: m.graph.input.append(m.graph.input[0]),
+        "two inputs are named",
+    ),
     "no output": (lambda m: setattr(m.graph.output[0], "name", "nothing"), "output 'nothing' is made by no node"),
     "a huge tensor": (huge, r"has shape \(1099511627776, 1048576\)"),
     "a tensor of more than it holds": (claimed, "holds 192 bytes, not 216"),

@@ -168,6 +168,8 @@ def test_options_that_a_file_has_no_use_for_are_refused(tmp_path: Path) -> None:
         hgq.convert(ours, tmp_path / "out", types="s8f6")
     with pytest.raises(ValueError, match="input_type: 'z'"):
         hgq.load(path, input_type="z")
+    with pytest.raises(ConversionError, match="drop_softmax: the model ends with no softmax"):
+        hgq.load(path, drop_softmax=True)
 
 
 def test_files_that_are_no_models_are_refused_whole(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
 from hgq.frontend.context import Unconvertible
 from hgq.frontend.model import Reader
 from hgq.importers.archive import refused
+from hgq.importers.network import NO_SOFTMAX
 from hgq.importers.passing import quantized
 from hgq.importers.qonnx import codes, elementwise, layout, products, shapes, windows
 from hgq.importers.qonnx.file import File, Node, Port, read_file
@@ -56,11 +57,13 @@ class Build:
     file, drop_softmax: as for `hgq.load`.
     input_type: what all inputs are rounded to where nothing else says it.
     read: how many nodes and outputs read a tensor.
+    dropped: whether anything was left out that `drop_softmax` leaves out.
     """
 
     file: File
     input_type: FixedType | None = None
     drop_softmax: bool = False
+    dropped: bool = False
     made: dict[str, Any] = field(default_factory=dict)
     read: Counter[str] = field(default_factory=Counter)
     reader: Reader | None = None
@@ -132,6 +135,8 @@ class Build:
                 problems.append(problem("output", name, reason.what, reason.fix))
         if problems:
             raise ConversionError(problems)
+        if self.drop_softmax and not self.dropped:
+            raise refused(self.file.path, "drop_softmax: there is nothing at its end to leave out", NO_SOFTMAX)
         return keras.Model(
             inputs if len(inputs) > 1 else inputs[0],
             results if len(results) > 1 else results[0],
@@ -192,6 +197,7 @@ class Build:
             except Unconvertible as reason:
                 if not self.drop_softmax or not alike:
                     raise Unconvertible(reason.what, reason.fix + advice) from None
+                self.dropped = True
                 if value.steps and value.steps[-1].keeps_order:
                     value = replace(value, steps=value.steps[:-1])
                 elif not (value.scale == 1).all() and not any((step.offset != 0).any() for step in value.steps):

@@ -101,6 +101,7 @@ def _softmax(build: Any, node: Node, given: list[Any]) -> Value:
             "softmax that other operations read, or not along the last axis, cannot be dropped",
             "export the model up to what enters it",
         )
+    build.dropped = True
     return value
 
 

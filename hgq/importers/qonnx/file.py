@@ -108,6 +108,10 @@ def _checked(path: Path, model: Any, onnx: Any) -> File:
     inputs = [_port(path, one, onnx) for one in graph.input if one.name not in constants]
     if not inputs:
         raise refused(path, "it has no input", "export it with its input")
+    names = [port.name for port in inputs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise refused(path, f"it is damaged: two inputs are named '{twice}'", AGAIN)
     nodes = [_node(path, n, one, onnx) for n, one in enumerate(graph.node)]
     ordered = _ordered(path, nodes, {*constants, *(port.name for port in inputs)})
     known = {*constants, *(port.name for port in inputs), *(o for node in nodes for o in node.outputs)}
