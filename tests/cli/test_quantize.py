@@ -78,6 +78,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
     "no folder": ((*REX, "--bits", "3"), {"out": "no/where.keras"}, ["nothing can be written"]),
     "no samples": ((*MRECG[:2], "--bits", "3"), {}, ["needs --data", "x.npy"]),
     "few samples": ((*MRECG, "--bits", "3"), {}, ["4 samples are less than one batch of 32"]),
+    "orders of a budget": ((*REX, "--budget-ebops", "99", "--orders", "3"), {}, ["orders=3", "leave orders out"]),
+    "inputs of a policy": (
+        (*MRECG, "--policy", "policy.json", "--activation-bits", "6"),
+        {},
+        ["activation_bits=6", "leave it out"],
+    ),
+    "a search with a policy": (
+        ("--method", "gmpq", "--data", "x.npy", "--labels", "x.npy", "--policy", "policy.json", "--eta", "5"),
+        {},
+        ["eta=5 is for the search"],
+    ),
     "a budget": ((*MRECG, "--budget-ebops", "99"), {}, ["--budget-ebops is of no use to --method mrecg"]),
     "other layers": ((*REX, "--policy", "x.npy"), {}, ["policy x.npy"]),
 }

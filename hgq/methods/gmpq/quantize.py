@@ -35,7 +35,7 @@ def quantize(
     bits: int | None = None,
     policy: Policy | str | Path | None = None,
     candidates: Candidates | None = None,
-    eta: float = 20.0,
+    eta: float | None = None,
     epochs: int = 6,
     settings: Search | None = None,
     tuning_epochs: int | None = None,
@@ -51,7 +51,7 @@ def quantize(
         bits: instead, as many EBOPs as this width of all weights and inputs costs. Without either the likeliest widths
             are taken, and the complexity is pulled down by ``settings.cd``.
         policy: widths found before, maybe on other data, or their JSON file: nothing is searched.
-        eta: how much attribution counts in the search.
+        eta: how much attribution counts in the search; 20 by default.
         epochs: of the search, and of fine-tuning unless `tuning_epochs` says otherwise.
         settings: of the search, in place of `eta` and `epochs`; its budget and loss are set here.
 
@@ -61,6 +61,8 @@ def quantize(
     """
     if budget_ebops is not None and bits is not None:
         raise ValueError(f"budget_ebops={budget_ebops} and bits={bits}: give one of them")
+    if eta is not None and policy is not None:
+        raise ValueError(f"eta={eta:g} is for the search, and with a policy nothing is searched: leave it out")
     candidates = candidates or Candidates()
     if bits is not None and (bits not in candidates.kernel or bits not in candidates.input):
         raise ValueError(f"bits={bits}; the candidates are {', '.join(map(str, candidates.kernel))}")
@@ -75,7 +77,9 @@ def quantize(
         narrowest = policy_ebops(net.narrowest(), net.costs)
         if budget is not None and budget < narrowest:
             raise ValueError(_too_small(budget, narrowest))
-        settings = replace(settings or Search(eta=eta, epochs=epochs), budget=budget, loss=loss)
+        settings = replace(
+            settings or Search(eta=20.0 if eta is None else eta, epochs=epochs), budget=budget, loss=loss
+        )
         progress("search, compiling")
         details["history"] = search(net, folded, data, labels, settings, progress)
         shares, widths = net.shares(), net.widths()

@@ -28,7 +28,7 @@ def quantize(
     data: np.ndarray,
     *,
     bits: int | None = None,
-    activation_bits: int = 8,
+    activation_bits: int | None = None,
     ends: int | None = ENDS,
     policy: Policy | str | Path | None = None,
     types: dict[str, LayerTypes] | None = None,
@@ -41,8 +41,8 @@ def quantize(
     Args:
         model: a plain Keras model, or a file that holds one; one input, one output.
         data: calibration samples, some hundreds, no labels.
-        bits, activation_bits: of the weights (4 unless stated) and of the inputs of layers, with the sign where there
-            is one.
+        bits, activation_bits: of the weights (4 unless stated) and of the inputs of layers (8), with the sign where
+            there is one.
         ends: both for the first and the last layer; None for no exception.
         policy: bits for each layer in place of these, or a JSON file that holds them; as GMPQ writes it.
         types: the types of each layer, as REx chose them (`Result.chosen`): only roundings are then chosen.
@@ -61,12 +61,16 @@ def quantize(
         raise ValueError(f"scales={settings.scales!r} end in no hardware. Fix: use hgq.methods.mrecg.reconstruct")
     if sum(given is not None for given in (bits, policy, types)) > 1:
         raise ValueError("bits, policy and types all say how wide the weights are. Fix: give one of them")
+    if activation_bits is not None and (policy is not None or types is not None):
+        raise ValueError(
+            f"activation_bits={activation_bits}: the policy or the types say how wide inputs are. Fix: leave it out"
+        )
     folded = fold(model, drop_softmax)
     names = [layer.name for layer in weighted(folded)]
     if isinstance(policy, str | Path):
         policy = load_policy(policy, names)
     stated = types if types is not None else policy
-    widths = uniform(folded, bits or 4, activation_bits, ends) if stated is None else stated
+    widths = uniform(folded, bits or 4, activation_bits or 8, ends) if stated is None else stated
     found = reconstruct(folded, np.asarray(data, np.float32), widths, settings, progress)
     chosen = (types or {}) | {name: _chosen(found, name) for name in names}
     log = found.losses

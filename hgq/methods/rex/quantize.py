@@ -50,8 +50,8 @@ def quantize(
     *,
     input_range: tuple[float, float],
     bits: int | None = None,
-    orders: int = 2,
-    gamma: float = 1.0,
+    orders: int | None = None,
+    gamma: float | None = None,
     budget_ebops: int | None = None,
     activation_bits: int = 8,
     sigmas: float | None = 6.0,
@@ -67,8 +67,8 @@ def quantize(
     Args:
         model: a plain Keras model, or its file.
         input_range: smallest and largest value of the model's inputs; they saturate there.
-        bits, orders, gamma: the dial; see `expand`.
-        budget_ebops: in place of `bits`: the dial with the smallest sum over layers of |W - W^(K)|^2 / |W|^2 that
+        bits, orders, gamma: the dial; see `expand`. By default 2 orders of all rows.
+        budget_ebops: in place of these: the dial with the smallest sum over layers of |W - W^(K)|^2 / |W|^2 that
             costs no more, of 2, 3 and 4 bits. (The paper's rule is not known: reconstructed.)
         activation_bits: width of what each layer reads.
         sigmas: see `hgq.methods.spread.data_free`.
@@ -81,6 +81,10 @@ def quantize(
     """
     if sum(given is not None for given in (bits, budget_ebops, policy)) != 1:
         raise ValueError("rex needs one of bits, budget_ebops and policy; the first two: --bits 4 or --budget-ebops N")
+    for name, given in (("orders", orders), ("gamma", gamma)):
+        if budget_ebops is not None and given is not None:
+            raise ValueError(f"{name}={given}: a budget of EBOPs chooses bits, orders and gamma; leave {name} out")
+    orders, gamma = 2 if orders is None else orders, 1.0 if gamma is None else gamma
     progress("fold the normalisations")
     folded = fold(model, drop_softmax)
     layers = [layer.name for layer in weighted(folded)]
