@@ -10,7 +10,8 @@ import numpy as np
 from keras import ops
 
 from hgq.resource import COSTS, priced_layers, set_cost
-from hgq.training.freeze import widths_held
+from hgq.training.direction import lower_is_better
+from hgq.training.freeze import end_freeze, widths_held
 from hgq.training.progress import add_cost
 
 FASTEST = math.log(2.0)
@@ -37,6 +38,7 @@ class Budget(keras.callbacks.Callback):
     Args:
         target: of `cost`, above 0; or None.
         metric, goal: name in the logs and the value wanted, in place of a target.
+        mode: of the metric: "max", "min" or "auto", by its name.
         tolerance: how far from `goal` counts as far.
         cost: "luts" or "ebops".
         beta: at the beginning.
@@ -55,6 +57,7 @@ class Budget(keras.callbacks.Callback):
         *,
         metric: str | None = None,
         goal: float | None = None,
+        mode: str = "auto",
         tolerance: float = 0.01,
         cost: str = "luts",
         beta: float = 1e-6,
@@ -68,6 +71,10 @@ class Budget(keras.callbacks.Callback):
         super().__init__()
         if (target is None) == (metric is None) or (metric is None) != (goal is None):
             raise ValueError("Budget: give either a target (of the cost), or a metric and its goal")
+        if mode not in ("auto", "max", "min"):
+            raise ValueError(f"Budget: mode={mode!r}; choose one of auto, max, min")
+        if metric is not None and mode == "auto":
+            mode = "min" if lower_is_better(metric, "Budget") else "max"
         for name, value in (("target", target), ("tolerance", tolerance), ("gain", gain), ("start", start)):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"Budget: {name}={value}; it must be above 0")
@@ -79,6 +86,7 @@ class Budget(keras.callbacks.Callback):
         if cost not in COSTS:
             raise ValueError(f"Budget: cost={cost!r}; choose one of {', '.join(COSTS)}")
         self.target, self.metric, self.goal, self.tolerance, self.cost = target, metric, goal, tolerance, cost
+        self.mode = mode
         self.first_beta, self.bounds, self.gain = beta, bounds, gain
         self.ramp, self.start, self.until, self.epochs = ramp, start, until, epochs
 
@@ -95,6 +103,7 @@ class Budget(keras.callbacks.Callback):
         return self.target * self.start ** (1.0 - part)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        end_freeze(self.model)
         if not priced_layers(self.model):
             raise ValueError(f"Budget: model '{self.model.name}' has no quantised layer to set beta of.")
         set_cost(self.model, self.cost)
@@ -127,7 +136,7 @@ class Budget(keras.callbacks.Callback):
                 f"Budget: metric {self.metric!r} is not in the logs, which have {', '.join(sorted(logs))}. "
                 "Fix: name one of these, or give fit validation_data."
             )
-        better = -1.0 if "loss" in str(self.metric) or "error" in str(self.metric) else 1.0
+        better = -1.0 if self.mode == "min" else 1.0
         return better * (float(logs[str(self.metric)]) - float(self.goal or 0.0)) / self.tolerance
 
     def _length(self) -> int:

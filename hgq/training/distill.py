@@ -25,7 +25,7 @@ def soft_labels(
     ``weight * softmax(logits / temperature) + (1 - weight) * one_hot(y)`` (Hinton, Vinyals, Dean 2015).
 
     Args:
-        teacher: gives a row for each sample: logits, or probabilities (each row adds up to 1).
+        teacher: gives a row for each sample: logits, or probabilities (each row adds up to 1), of two classes or more.
         x: what the teacher predicts from.
         y: true classes, as numbers or rows of 0 and 1; needed where `weight` is below 1.
         weight: of the teacher, 0 to 1.
@@ -43,13 +43,31 @@ def soft_labels(
         raise ValueError(
             f"soft_labels: teacher '{teacher.name}' gives shape {given.shape}; it must give finite rows of classes"
         )
+    if given.shape[1] < 2:
+        raise ValueError(
+            f"soft_labels: teacher '{teacher.name}' gives one number for each sample, which is no row of classes. "
+            "Fix: train on teacher.predict(x) with a binary crossentropy."
+        )
     if (given >= 0).all() and np.allclose(given.sum(1), 1.0, atol=1e-3):
         given = np.log(np.maximum(given, 1e-12))
+    elif (given >= 0).all() and (given <= 1).all():
+        raise ValueError(
+            f"soft_labels: teacher '{teacher.name}' gives numbers in 0..1 whose rows do not add up to 1, as a sigmoid "
+            "does: neither logits nor probabilities of classes. Fix: give a teacher without its last activation."
+        )
     labels = softmax(log_softmax(given, axis=1) / temperature, axis=1)
     if weight < 1:
         true = np.asarray(y)
-        true = np.eye(given.shape[1])[true.astype(np.int64).ravel()] if true.ndim < 2 or true.shape[-1] == 1 else true
+        if true.ndim < 2 or true.shape[-1] == 1:
+            true = _one_hot(true.ravel(), given.shape[1])
         if true.shape != labels.shape:
             raise ValueError(f"soft_labels: y of shape {np.shape(y)} does not fit {labels.shape}, the teacher's rows")
         labels = weight * labels + (1.0 - weight) * true
     return labels.astype(np.float32)
+
+
+def _one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+    if len(classes) and not np.isin(classes, np.arange(count)).all():
+        wrong = classes[~np.isin(classes, np.arange(count))][0]
+        raise ValueError(f"soft_labels: y holds {wrong}; the teacher's classes are the numbers 0 to {count - 1}")
+    return np.eye(count)[classes.astype(np.int64)]

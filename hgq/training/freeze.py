@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,9 +13,6 @@ from keras import ops
 
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers.exact import Tensor
-
-_AVERAGES: WeakKeyDictionary[keras.Model, list[tuple[Any, np.ndarray]]] = WeakKeyDictionary()
-"""Variables of the models that `Freeze` trains, and their averages. Not in the models, where Keras would track them."""
 
 START = 0.01
 """Part that the weights from which averaging starts may have in the end: they were trained at a higher rate."""
@@ -60,21 +56,59 @@ def widths_held(model: keras.Model) -> bool:
     return any(isinstance(variable.constraint, Held) for variable in _widths(model))
 
 
-@contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
-    """Within, a model that `Freeze` trains has its averaged weights; without averages nothing changes."""
-    held = _AVERAGES.get(model)
-    if held is None:
-        yield
-        return
-    trained = [_value(variable) for variable, _ in held]
-    for variable, average in held:
-        variable.assign(average)
-    try:
-        yield
-    finally:
-        for (variable, _), value in zip(held, trained, strict=True):
+@dataclass
+class _Frozen:
+    """What `Freeze` knows of a model from the first epoch with held widths on.
+
+    held: whether it was `Freeze` that held them. epochs: how many there are until the end. average: kept of the
+    averages in a step, at most. averages: of trained variables; none without averaging. trained: the variables' own
+    values, while the model has the averages. steps: since averages were taken.
+    """
+
+    held: bool
+    epochs: int
+    average: float
+    averages: list[tuple[Any, np.ndarray]] = field(default_factory=list)
+    trained: list[np.ndarray] | None = None
+    steps: int = 0
+
+    def lend(self) -> None:
+        """Takes the averages, and gives them to the variables."""
+        trained = [_value(variable) for variable, _ in self.averages]
+        if self.steps:
+            kept = min(self.average, START ** (1.0 / (self.epochs * self.steps))) ** self.steps
+            pairs = zip(self.averages, trained, strict=True)
+            self.averages = [(variable, a * kept + w * (1.0 - kept)) for (variable, a), w in pairs]
+        self.steps, self.trained = 0, trained
+        for variable, average in self.averages:
+            variable.assign(average)
+
+    def take_back(self) -> None:
+        """Gives the variables their own values again."""
+        for (variable, _), value in zip(self.averages, self.trained or (), strict=True):
             variable.assign(value)
+        self.trained = None
+
+
+_FROZEN: WeakKeyDictionary[keras.Model, _Frozen] = WeakKeyDictionary()
+"""Not in the models, where Keras would track it."""
+
+
+def show_averages(model: keras.Model) -> None:
+    """Gives a model that `Freeze` trains its averaged weights, until the next epoch begins; another model none."""
+    frozen = _FROZEN.get(model)
+    if frozen is not None and frozen.averages and frozen.trained is None:
+        frozen.lend()
+
+
+def end_freeze(model: keras.Model) -> None:
+    """Forgets what `Freeze` began with `model`, which keeps the weights that it has; its widths are trained again.
+
+    Called at the end of a run, and at the beginning of the next: one that an error or Ctrl-C ended had no end.
+    """
+    frozen = _FROZEN.pop(model, None)
+    if frozen is not None and frozen.held:
+        release_widths(model)
 
 
 def damp(model: keras.Model, part: float) -> None:
@@ -101,10 +135,12 @@ class Freeze(keras.callbacks.Callback):
 
     with m = average, but in a short run ``START**(1/N)``, N steps from here to the end, where that is less.
 
-    Validation, costs in the logs, `ParetoFront` and the model in the end have a; training goes on with w. A function of
-    the epoch but for a, which starts at w where a resumed run begins.
+    From validation (without it, from the end of an epoch) until the next epoch begins, the model has a: costs in the
+    logs, `ParetoFront`, Keras' `ModelCheckpoint` and ``EarlyStopping(restore_best_weights=True)`` see what was
+    validated. Training goes on with w. A function of the epoch but for a, which starts at w where a resumed run begins.
 
-    Put it in front of `ParetoFront`, which calibrates on the weights that it finds.
+    A run that an error or Ctrl-C ends leaves the widths held until the next `fit` with a callback of hgq.training, or
+    `release_widths`.
 
     Args:
         fraction: part of the run, 0 to 1.
@@ -121,8 +157,6 @@ class Freeze(keras.callbacks.Callback):
         if epochs is not None and epochs < 1:
             raise ValueError(f"Freeze: epochs={epochs}; it must be 1 or more")
         self.fraction, self.average, self.damping, self.epochs = fraction, average, damping, epochs
-        self._steps = 0
-        self._swap: Any = None
 
     @property
     def start(self) -> int:
@@ -131,56 +165,45 @@ class Freeze(keras.callbacks.Callback):
         return math.ceil(round((1.0 - self.fraction) * epochs, 6))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        _AVERAGES.pop(self.model, None)
-        self._swap = None
+        end_freeze(self.model)
         if not _widths(self.model):
             raise ValueError(f"Freeze: model '{self.model.name}' has no quantised layer whose widths could be held.")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._steps = 0
         if epoch < self.start:
             return
-        if not widths_held(self.model):
-            hold_widths(self.model)
-        if self.average and self.model not in _AVERAGES:
-            widths = {id(variable) for variable in _widths(self.model)}
-            others = [v for v in self.model.trainable_variables if id(v) not in widths]
-            _AVERAGES[self.model] = [(v, _value(v)) for v in others]
+        frozen = _FROZEN.get(self.model)
+        if frozen is None:
+            self._begin()
+        elif frozen.trained is not None:
+            frozen.take_back()
+            if self.damping:
+                damp(self.model, self.damping)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._steps = batch + 1
+        if self.model in _FROZEN:
+            _FROZEN[self.model].steps = batch + 1
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._average()
-        if _AVERAGES.get(self.model) is not None:
-            self._swap = averaged(self.model)
-            self._swap.__enter__()
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        if self._swap is not None:
-            self._swap.__exit__(None, None, None)
-            self._swap = None
+        show_averages(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._average()  # where there is no validation
-        if widths_held(self.model) and self.damping:
+        show_averages(self.model)
+        if self.damping and self.model in _FROZEN and not self.average:
             damp(self.model, self.damping)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        for variable, average in _AVERAGES.get(self.model) or ():
-            variable.assign(average)
-        _AVERAGES.pop(self.model, None)
-        if widths_held(self.model):
-            release_widths(self.model)
+        end_freeze(self.model)
 
-    def _average(self) -> None:
-        held = _AVERAGES.get(self.model)
-        if held is None or not self._steps:
-            return
-        steps = ((self.epochs or self.params["epochs"]) - self.start) * self._steps
-        kept = min(self.average, START ** (1.0 / max(steps, 1))) ** self._steps
-        self._steps = 0
-        _AVERAGES[self.model] = [(v, a * kept + _value(v) * (1.0 - kept)) for v, a in held]
+    def _begin(self) -> None:
+        held = not widths_held(self.model)
+        if held:
+            hold_widths(self.model)
+        frozen = _Frozen(held, (self.epochs or self.params["epochs"]) - self.start, self.average)
+        if self.average:
+            widths = {id(variable) for variable in _widths(self.model)}
+            frozen.averages = [(v, _value(v)) for v in self.model.trainable_variables if id(v) not in widths]
+        _FROZEN[self.model] = frozen
 
 
 def _value(variable: Any) -> np.ndarray:

@@ -16,11 +16,11 @@ import keras
 
 from hgq.resource import COSTS, priced_layers
 from hgq.training.calibrate import calibrate
-from hgq.training.freeze import averaged
+from hgq.training.direction import lower_is_better
+from hgq.training.freeze import end_freeze, show_averages
 from hgq.training.progress import add_cost
 
 _CHECKPOINT = re.compile(r"epoch\d{5}-(ebops|luts)\d+-[0-9a-f.e+-]+\.keras")
-_LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "mape", "msle")
 _COLUMNS = ("file", "epoch", "metric", "ebops", "luts", "bits")
 _COSTS_IN_LOGS = (*COSTS, "bits", "beta", "learning_rate")
 
@@ -42,7 +42,7 @@ class ParetoFront(keras.callbacks.Callback):
         tolerance: what `best.keras` may lose: absolute for metrics that grow (0.01 = 1 % of accuracy), relative for
             those that fall (losses and errors).
         cost: "luts" (to expect) or "ebops" (exact); "auto" is what training presses on.
-        mode: "max", "min" or "auto" (by the name of the metric).
+        mode: "max", "min" or "auto": by the name of the metric, if that tells.
         calibrate: training inputs on which ranges are found before each validation, as conversion will do. Without
             them the running ranges of training hold, which may be a bit off.
     """
@@ -69,7 +69,9 @@ class ParetoFront(keras.callbacks.Callback):
         self.points: list[dict[str, Any]] = []
         self._found: dict[str, Any] = {}
         self._training = False
-        self._wanted = metric, mode
+        if metric != "auto" and mode == "auto":
+            self.mode = "min" if lower_is_better(metric, "ParetoFront") else "max"
+        self._wanted = self.metric, self.mode
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -88,6 +90,7 @@ class ParetoFront(keras.callbacks.Callback):
     # --- Keras calls these ------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        end_freeze(self.model)
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".new-*"):
             leftover.unlink()
@@ -113,12 +116,15 @@ class ParetoFront(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if self._training and self.calibration_data is not None:
+            show_averages(self.model)
             calibrate(self.model, self.calibration_data)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
         if self.calibration_data is not None and not any(name.startswith("val_") for name in logs):
+            show_averages(self.model)
             calibrate(self.model, self.calibration_data)
+            add_cost(self.model, logs, again=True)
         self._choose_metric(logs)
         if self.metric not in logs:
             if self.metric.startswith("val_") and any(not name.startswith("val_") for name in logs) and self.points:
@@ -146,12 +152,16 @@ class ParetoFront(keras.callbacks.Callback):
             validation = [name for name in measured if name.startswith("val_")] or measured
             self.metric = next((name for name in validation if not name.endswith("loss")), validation[0])
         if self.mode == "auto":
-            low = any(self.metric.endswith(word) for word in _LOWER_IS_BETTER) or "error" in self.metric
-            self.mode = "min" if low else "max"
+            self.mode = "min" if lower_is_better(self.metric, "ParetoFront") else "max"
         if self._found and self._found["metric"] != self.metric:
             raise ValueError(
                 f"ParetoFront: {self.folder} holds a front of {self._found['metric']}, not of {self.metric}. "
                 f"Fix: metric={self._found['metric']!r}, or another folder."
+            )
+        if self._found and self._found.get("mode", self.mode) != self.mode:
+            raise ValueError(
+                f"ParetoFront: {self.folder} holds a front of the {self._found['mode']} of {self.metric}, not of the "
+                f"{self.mode}. Fix: mode={self._found['mode']!r}, or another folder."
             )
 
     def _offer(self, epoch: int, value: float, costs: dict[str, int], bits: float) -> None:
@@ -159,8 +169,8 @@ class ParetoFront(keras.callbacks.Callback):
         if any(sign * (p["metric"] - value) >= 0 and p[self.cost] <= cost for p in self.points):
             return
         name = f"epoch{epoch:05d}-{self.cost}{cost}-{value:.6g}.keras"
-        with averaged(self.model):
-            self._replace(name, self.model.save)
+        show_averages(self.model)
+        self._replace(name, self.model.save)
         self.points = [p for p in self.points if sign * (p["metric"] - value) > 0 or p[self.cost] < cost]
         self.points.append(dict(zip(_COLUMNS, (name, epoch, value, *costs.values(), bits), strict=True)))
         self.points.sort(key=lambda point: point[self.cost])

@@ -9,7 +9,7 @@ import numpy as np
 
 from hgq.layers.walk import model_quantizers
 from hgq.resource import model_ebops, model_luts
-from hgq.training.freeze import averaged
+from hgq.training.freeze import end_freeze, show_averages
 
 
 class EBOPs(keras.callbacks.Callback):
@@ -18,17 +18,24 @@ class EBOPs(keras.callbacks.Callback):
     `BetaSchedule` and `ParetoFront` do the same: this one is for training without either.
     """
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        end_freeze(self.model)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         add_cost(self.model, logs)
 
 
-def add_cost(model: keras.Model, logs: dict[str, Any] | None) -> None:
-    """Puts `ebops`, `luts` and `bits` into the logs of an epoch, unless another callback has done so."""
-    if logs is not None and "ebops" not in logs:
-        with averaged(model):
-            logs["ebops"] = model_ebops(model)
-            logs["luts"] = model_luts(model)
-            logs["bits"] = round(mean_bits(model), 3)
+def add_cost(model: keras.Model, logs: dict[str, Any] | None, *, again: bool = False) -> None:
+    """Puts `ebops`, `luts` and `bits` into the logs of an epoch, unless another callback has done so.
+
+    Args:
+        again: the model has changed since.
+    """
+    if logs is not None and (again or "ebops" not in logs):
+        show_averages(model)
+        logs["ebops"] = model_ebops(model)
+        logs["luts"] = model_luts(model)
+        logs["bits"] = round(mean_bits(model), 3)
 
 
 def mean_bits(model: keras.Model) -> float:

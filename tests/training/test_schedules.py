@@ -8,17 +8,19 @@ from keras import ops
 from hgq.layers import QDense
 from hgq.quantizers import WidthQuantizer
 from hgq.quantizers.base import Between
+from hgq.resource import model_ebops, model_luts
 from hgq.training import (
     BetaSchedule,
     Budget,
     Freeze,
     ParetoFront,
+    calibrate,
     damp,
     hold_widths,
     release_widths,
     soft_labels,
 )
-from hgq.training.freeze import averaged
+from hgq.training.freeze import widths_held
 
 
 def data(seed=0, samples=48):
@@ -69,7 +71,7 @@ class Watch(keras.callbacks.Callback):
 @pytest.mark.parametrize(("average", "each"), [(0.3, 0.3), (0.9, 0.01 ** (1 / 4))], ids=["as given", "a short run"])
 def test_the_last_part_of_a_run_has_held_widths_and_ends_with_averages(average, each):
     made, watch = model(), Watch()
-    fit(made, Freeze(0.5, average=average), watch, epochs=4, validation_data=None, batch_size=24)
+    fit(made, watch, Freeze(0.5, average=average), epochs=4, validation_data=None, batch_size=24)
     assert not same(watch.widths[0], watch.widths[1])
     assert same(watch.widths[1], watch.widths[2]) and same(watch.widths[1], watch.widths[3])
     assert same(watch.widths[1], values(widths(made)))
@@ -108,9 +110,63 @@ def test_validation_and_checkpoints_have_the_averages(tmp_path):
         if point["epoch"] == 2:
             assert same(values(kept.trainable_variables), values(made.trainable_variables))
     assert 2 in [point["epoch"] for point in front.points]
-    before = values(made.variables)
-    with averaged(made):  # no training, no averages
-        assert same(before, values(made.variables))
+
+
+class Kept(keras.callbacks.Callback):
+    """What Keras' own checkpoints would hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append(self.model.get_weights())
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["Freeze first", "Freeze last"])
+def test_callbacks_of_keras_keep_the_weights_that_were_validated(first):
+    made, kept = model(), Kept()
+    stopping = keras.callbacks.EarlyStopping("val_loss", mode="max", patience=9, restore_best_weights=True)
+    freeze = Freeze(0.7, average=0.8)
+    history = fit(made, *([freeze, kept, stopping] if first else [kept, stopping, freeze]), epochs=4).history
+    assert stopping.best_epoch != 3 and same(made.get_weights(), kept.weights[stopping.best_epoch])
+    for loss, weights in zip(history["val_loss"], kept.weights, strict=True):
+        made.set_weights(weights)
+        assert made.evaluate(*data(1), batch_size=48, verbose=0)[0] == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("front_first", [False, True], ids=["front last", "front first"])
+def test_without_validation_the_front_has_costs_and_ranges_of_what_it_keeps(tmp_path, front_first):
+    made, front = model(), ParetoFront(tmp_path, metric="ebops", mode="max", calibrate=data()[0])
+    rest = [BetaSchedule(1e-4, 1e-2), Freeze(1.0, average=0.6)]
+    fit(made, *([front, *rest] if front_first else [*rest, front]), epochs=5, validation_data=None)
+    for point in front.points:
+        kept = keras.models.load_model(tmp_path / point["file"])
+        found = values(kept.variables)
+        calibrate(kept, data()[0])
+        assert same(found, values(kept.variables))
+        assert (point["ebops"], point["luts"]) == (model_ebops(kept), model_luts(kept))
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_test_end(self, logs=None):
+        if widths_held(self.model):
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_was_interrupted_leaves_nothing_to_the_next(tmp_path):
+    made, freeze = model(), Freeze(0.5, average=0.9)
+    for callbacks in ([freeze], [ParetoFront(tmp_path, metric="val_loss")]):
+        with pytest.raises(KeyboardInterrupt):
+            fit(made, freeze, Interrupt(), epochs=2)
+        again, fresh = model(), model()
+        made.set_weights(fresh.get_weights())
+        made.compile(fresh.optimizer, fresh.loss, run_eagerly=True, jit_compile=False)
+        fit(made, *callbacks, epochs=1)
+        fit(again, epochs=1)
+        assert same(values(again.variables), values(made.variables)) and not widths_held(made)
+    (point,) = callbacks[0].points
+    assert same(values(keras.models.load_model(tmp_path / point["file"]).variables), values(made.variables))
 
 
 def test_damping_leaves_quantised_values_as_they_are():
@@ -205,6 +261,17 @@ def test_a_metric_is_traded_for_cost_down_to_its_goal():
         assert np.sign(round(np.log(budget.beta / before), 9)) == moves
     with pytest.raises(ValueError, match=r"'val_accuracy' is not in the logs.*accuracy"):
         budget.on_epoch_end(8, {"ebops": 1, "luts": 1, "bits": 1.0, "accuracy": 0.9})
+
+
+def test_a_budget_knows_which_metrics_fall():
+    for arguments, moves in ((dict(metric="val_mae"), -1), (dict(metric="hits", mode="max"), 1)):
+        budget = Budget(goal=0.1, **arguments)
+        steer(budget, falling, 0, length=100)
+        before = budget.beta
+        budget.on_epoch_end(5, {"ebops": 1, "luts": 1, "bits": 1.0, arguments["metric"]: 0.5})
+        assert np.sign(np.log(budget.beta / before)) == moves
+    with pytest.raises(ValueError, match="Budget: whether metric 'hits' is better"):
+        Budget(metric="hits", goal=1)
 
 
 def test_a_budget_stops_where_widths_are_held():
@@ -304,6 +371,13 @@ def test_bad_soft_labels_are_named():
         soft_labels(teacher(), x, weight=0.5)
     with pytest.raises(ValueError, match="temperature=0"):
         soft_labels(teacher(), x, temperature=0)
+    with pytest.raises(ValueError, match="y holds -1; the teacher's classes are the numbers 0 to 3"):
+        soft_labels(teacher(), x, [0, 1, 2, -1, 0], weight=0.5)
+    with pytest.raises(ValueError, match="rows do not add up to 1"):
+        soft_labels(teacher("sigmoid"), x)
+    one = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])
+    with pytest.raises(ValueError, match="one number for each sample"):
+        soft_labels(one, x)
     with pytest.raises(ValueError, match=r"y of shape \(5, 3\)"):
         soft_labels(teacher(), x, np.zeros((5, 3)), weight=0.5)
 

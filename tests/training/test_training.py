@@ -155,6 +155,34 @@ def test_for_losses_lower_is_better_and_the_tolerance_is_relative(tmp_path):
     assert front.best["ebops"] == 300
 
 
+FALLING = {
+    "val_categorical_crossentropy": True,
+    "val_rmse": True,
+    "val_mean_absolute_error_1": True,
+    "val_out_mae": True,
+    "val_kl_divergence": True,
+    "val_accuracy": False,
+    "val_out_sparse_top_k_categorical_accuracy": False,
+    "val_auc_1": False,
+    "val_mean_io_u": False,
+    "val_f1_score": False,
+}
+
+
+@pytest.mark.parametrize("metric", FALLING)
+def test_a_front_knows_which_metrics_fall(tmp_path, metric):
+    front = play(ParetoFront(tmp_path), {"val_loss": 1.0, metric: 0.9, "ebops": 5}, {metric: 0.3, "ebops": 5})
+    assert front.best["metric"] == (0.3 if FALLING[metric] else 0.9)
+
+
+def test_a_metric_whose_direction_nobody_knows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="whether metric 'val_hits' is better"):
+        play(ParetoFront(tmp_path / "a"), {"val_hits": 1.0, "ebops": 5})
+    play(ParetoFront(tmp_path, mode="max"), {"val_hits": 1.0, "ebops": 5})
+    with pytest.raises(ValueError, match="holds a front of the max of val_hits, not of the min"):
+        play(ParetoFront(tmp_path, mode="min"), {"val_hits": 1.0, "ebops": 5})
+
+
 def test_a_front_goes_on_where_it_stopped(tmp_path):
     front_after(tmp_path, (0.5, 100), (0.7, 200))
     (tmp_path / ".new-front.json").write_text("half a table")
