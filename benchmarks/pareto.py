@@ -35,9 +35,8 @@ RESULTS, MAPPED = RUNS / "results.jsonl", RUNS / "yosys.jsonl"
 
 def name_of(run: dict[str, Any]) -> str:
     beta = "" if run["recipe"] == "ramp" else f"-{run['beta']:g}"
-    return (
-        f"{run['side']}-{run['recipe']}{beta}-{'teacher' if run['teacher'] else 'true'}-e{run['epochs']}-s{run['seed']}"
-    )
+    length = f"e{run['epochs']}" + ("" if run["batch"] == TASKS[run["task"]].batch else f"-b{run['batch']}")
+    return f"{run['side']}-{run['recipe']}{beta}-{'teacher' if run['teacher'] else 'true'}-{length}-s{run['seed']}"
 
 
 def wanted(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -51,6 +50,7 @@ def wanted(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                         for side in args.sides:
                             run = {"side": side, "task": task, "recipe": recipe, "beta": beta, "seed": seed}
                             run |= {"teacher": labels == "teacher", "epochs": args.epochs or what.epochs}
+                            run |= {"batch": args.batch or what.batch}
                             yield run | {"folder": str(NETS / task / name_of(run))}
 
 
@@ -98,7 +98,7 @@ def measure(args: argparse.Namespace) -> None:
                 if net in known:
                     continue
                 row = {key: run[key] for key in ("side", "task", "recipe", "beta", "teacher", "seed", "epochs", "cpu")}
-                row |= {"net": net} | nets.measured(file, data)
+                row |= {"net": net, "batch": run.get("batch", TASKS[task].batch)} | nets.measured(file, data)
                 check = made.parent / "check.npz"
                 if check.exists() and file.stem == f"epoch{run['kept'][-1]:04d}":
                     held = np.load(check)
@@ -125,7 +125,8 @@ def refine(args: argparse.Namespace) -> None:
                 NETS / source, NETS / file, arrays(TASKS[row["task"]]), row["teacher"], price, args.samples
             )
             data = arrays(TASKS[row["task"]])
-            kept = {key: row[key] for key in ("side", "task", "recipe", "beta", "teacher", "seed", "epochs", "cpu")}
+            same = ("side", "task", "recipe", "beta", "teacher", "seed", "epochs", "batch", "cpu")
+            kept = {key: row[key] for key in same if key in row}
             kept |= {"refined": lam, "samples": args.samples, "refine_cpu": cpu, "net": str(file)}
             append(RESULTS, kept | nets.measured(NETS / file, data))
 
@@ -169,7 +170,8 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", default=["true", "teacher"], choices=["true", "teacher"])
     parser.add_argument("--betas", nargs="+", type=float)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--epochs", type=int, help="of training; by default those of the task")
+    parser.add_argument("--batch", type=int, help="samples in a step; by default those of the task")
     parser.add_argument("--samples", type=int, default=30_000, help="samples that refinement uses")
     parser.add_argument("--prefix", default="", help="put in front of the command of each training, such as nice -n 5")
     parser.add_argument("--lams", nargs="+", type=float, default=[1.0], help="price of a LUT in refinement, by beta")

@@ -96,7 +96,7 @@ def save(model: keras.Model, file: Path, like: Path | None) -> Path:
 
 
 def train(
-    task: str, recipe: str, beta: float, teacher: bool, seed: int, epochs: int, folder: str, **_: Any
+    task: str, recipe: str, beta: float, teacher: bool, seed: int, epochs: int, batch: int, folder: str, **_: Any
 ) -> dict[str, Any]:
     start = time.process_time()
     what = TASKS[task]
@@ -104,7 +104,7 @@ def train(
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = built(what, data["x_train"].shape[1:], beta)
-    steps = epochs * -(-len(data["x_train"]) // what.batch)
+    steps = epochs * -(-len(data["x_train"]) // batch)
     # A ramp needs a rate that lets widths follow until the end.
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.2 if recipe == "ramp" else 0.01)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -113,7 +113,7 @@ def train(
     model.fit(
         data["x_train"],
         labels(data, teacher),
-        batch_size=what.batch,
+        batch_size=batch,
         epochs=epochs,
         verbose=0,
         validation_data=(data["x_val"], data["y_val"]),

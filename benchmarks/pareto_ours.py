@@ -2,6 +2,9 @@
 
 Recipes: "settle" is HGQ2's there with our layers, EBOPs-bar and nothing else: the published baseline. "luts" is that
 with the LUTs to expect as cost. "calm" and "calm-luts" are these two with `Freeze` for the last quarter of the run.
+
+A run of fewer epochs than the task has is cut into about as many pieces (`steps_per_epoch`), because callbacks count in
+these: a ramp of three steps is none, nor is an average of one weight.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from hgq.training import BetaSchedule, Freeze, calibrate
 
 
 def train(
-    task: str, recipe: str, beta: float, teacher: bool, seed: int, epochs: int, folder: str, **_: Any
+    task: str, recipe: str, beta: float, teacher: bool, seed: int, epochs: int, batch: int, folder: str, **_: Any
 ) -> dict[str, Any]:
     start = time.process_time()
     what = TASKS[task]
@@ -28,16 +31,19 @@ def train(
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = network(what, QDense, QConv2D, data["x_train"].shape[1:])
-    steps = epochs * -(-len(data["x_train"]) // what.batch)
+    batches = -(-len(data["x_train"]) // batch)
+    steps = epochs * batches
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.01)
     model.compile(keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True))
+    pieces = max(n for n in range(1, max(what.epochs // epochs, 1) + 1) if batches % n == 0)
     freeze = [Freeze(0.25)] if recipe.startswith("calm") else []
     cost = "luts" if recipe.endswith("luts") else "ebops"
     model.fit(
         data["x_train"],
         labels(data, teacher),
-        batch_size=what.batch,
-        epochs=epochs,
+        batch_size=batch,
+        epochs=epochs * pieces,
+        steps_per_epoch=batches // pieces if pieces > 1 else None,
         verbose=0,
         callbacks=[BetaSchedule(beta / 30, beta, ramp=0.5, cost=cost), *freeze],
     )

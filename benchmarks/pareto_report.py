@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pareto_tasks import front
+from pareto_tasks import TASKS, front
 
 GRID = 25
 """Accuracies at which two fronts are compared, evenly over the range that both reach."""
@@ -61,19 +61,23 @@ def groups(rows: list[Row], recipes: bool) -> dict[tuple[str, str], list[Row]]:
     """Rows by (task, what made them).
 
     Args:
-        recipes: whether ours are also listed by recipe. A side is all its recipes together: a front takes the best.
+        recipes: whether they are also listed by recipe. A side is all its recipes together: a front takes the best.
     """
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         found[row["task"], kind(row)].append(row)
-        if recipes and row["side"] == "ours":
+        if recipes:
             found[row["task"], kind(row, row["recipe"])].append(row)
     return dict(found)
 
 
 def kind(row: Row, recipe: str = "") -> str:
-    """Side, recipe, refined or not, labels."""
-    name = ("HGQ2" if row["side"] == "hgq2" else "ours") + (f" ({recipe})" if recipe else "")
+    """Side, recipe, length and batch where they are not those of the task, refined or not, labels."""
+    task, batch = TASKS[row["task"]], row.get("batch", TASKS[row["task"]].batch)
+    details = [recipe] if recipe else []
+    details += [f"{row['epochs']} epochs"] if row["epochs"] != task.epochs else []
+    details += [f"batch {batch}"] if batch != task.batch else []
+    name = ("HGQ2" if row["side"] == "hgq2" else "ours") + (f" ({', '.join(details)})" if details else "")
     refined = " + refinement" if row.get("refined") else ""
     return f"{name}{refined}{', teacher' if row['teacher'] else ''}"
 
