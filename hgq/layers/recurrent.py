@@ -236,7 +236,7 @@ class Recurrent(QLayer):
                 table.thaw()
         x = ops.transpose(x, (1, 0, 2))
         readers: list[tuple[Quantizer, int]] = []
-        *states, seen = self._walk(x[::-1] if self.go_backwards else x, constants, training, readers)
+        *states, seen = self._walk(ops.flip(x, axis=0) if self.go_backwards else x, constants, training, readers)
         # A range is that of all steps together: once a call, so that it shrinks no faster than that of other layers.
         for quantizer, size in readers:
             quantizer.observe(ops.transpose(seen[:, :, :size], (1, 0, 2)), training)

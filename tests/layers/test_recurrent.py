@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from hgq.layers import QGRU, QLSTM, QActivation, QSimpleRNN
 from hgq.quantizers import FracQuantizer, WidthQuantizer
@@ -45,20 +46,22 @@ def test_with_fine_quantizers_it_is_the_layer_of_keras(ours: type, theirs: type,
     layer, other = ours(4, **fine, **options), theirs(4, bias_initializer="random_normal", **options)
     layer.build((None, *X.shape[1:]))
     other(X)
-    layer.kernel.assign(np.asarray(other.cell.kernel.value))
-    layer.recurrent_kernel.assign(np.asarray(other.cell.recurrent_kernel.value))
-    bias = np.asarray(other.cell.bias.value)
+    layer.kernel.assign(ops.convert_to_numpy(other.cell.kernel.value))
+    layer.recurrent_kernel.assign(ops.convert_to_numpy(other.cell.recurrent_kernel.value))
+    bias = ops.convert_to_numpy(other.cell.bias.value)
     if bias.ndim == 2:  # Keras adds two biases to each gate
         bias = np.concatenate([bias[0, :8] + bias[1, :8], bias[0, 8:], bias[1, 8:]])
     layer.bias.assign(bias)
     for a, b in zip(keras.tree.flatten(layer(X, training=True)), keras.tree.flatten(other(X)), strict=True):
-        assert np.asarray(a) == pytest.approx(np.asarray(b), abs=2e-3)  # 16 fractional bits, over 5 steps
+        assert ops.convert_to_numpy(a) == pytest.approx(
+            ops.convert_to_numpy(b), abs=2e-3
+        )  # 16 fractional bits, over 5 steps
 
 
 def test_biases_of_the_forget_gate_start_at_one() -> None:
     layer = QLSTM(2)
     layer.build((None, 4, 3))
-    assert np.asarray(layer.bias.value).tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert ops.convert_to_numpy(layer.bias.value).tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
 
 
 def test_models_come_back_from_files_as_they_were(tmp_path) -> None:
@@ -68,7 +71,7 @@ def test_models_come_back_from_files_as_they_were(tmp_path) -> None:
         again = keras.saving.load_model(tmp_path / "m.keras")
         x = X[:, :3]
         for a, b in zip(keras.tree.flatten(model(x)), keras.tree.flatten(again(x)), strict=True):
-            assert (np.asarray(a) == np.asarray(b)).all(), name
+            assert (ops.convert_to_numpy(a) == ops.convert_to_numpy(b)).all(), name
         assert model_ebops(again) == model_ebops(model)
 
 
