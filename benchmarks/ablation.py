@@ -28,6 +28,7 @@ from pareto_tasks import ROOT, TASKS, arrays, labels, network
 
 RUNS = ROOT / "runs" / "benchmarks" / "ablation"
 RESULTS = RUNS / "results.jsonl"
+_ALL = "luts, freeze, teacher"
 BETAS = {"jets": (4e-5, 1.2e-4), "mnist14": (1e-5, 3e-5)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "baseline": {"cost": "ebops"},
@@ -36,13 +37,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "teacher": {"cost": "ebops", "teacher": True},
     "luts, freeze": {"cost": "luts", "freeze": True},
     "freeze, teacher": {"cost": "ebops", "freeze": True, "teacher": True},
-    "luts, freeze, teacher": {"cost": "luts", "freeze": True, "teacher": True},
-    "luts, freeze, teacher, Budget": {"cost": "luts", "freeze": True, "teacher": True, "budget": True},
+    "freeze, teacher, damping": {"cost": "ebops", "freeze": True, "teacher": True, "damping": 0.1},
+    "freeze, teacher, Budget": {"cost": "ebops", "freeze": True, "teacher": True, "budget": "freeze, teacher"},
+    _ALL: {"cost": "luts", "freeze": True, "teacher": True},
+    f"{_ALL}, Budget": {"cost": "luts", "freeze": True, "teacher": True, "budget": _ALL},
 }
-"""The baseline is EBOPs-bar, a ramp to a constant price, true labels: what is published."""
-STEERED = "luts, freeze, teacher"
-"""Whose mean LUTs are the target of `Budget`."""
-
+"""The baseline is EBOPs-bar, a ramp to a constant price, true labels: what is published. budget: the variant whose mean
+LUTs, at the same beta, are the target of `Budget`."""
 
 NAME = re.compile(r"(.+?)-([0-9.]+(?:e-?[0-9]+)?)-s([0-9]+)\.keras")
 """Variant, beta and seed in the name of a net."""
@@ -76,7 +77,7 @@ def train_one(fused: Any, task: str, variant: str, beta: float, seed: int, data:
 
     kind, epochs, start = VARIANTS[variant], TASKS[task].epochs, time.process_time()
     schedule = BetaSchedule(beta / 30, beta, epochs=epochs)
-    steering = Budget(mean_luts(task, STEERED, beta), epochs=epochs) if kind.get("budget") else None
+    steering = Budget(mean_luts(task, kind["budget"], beta), epochs=epochs) if kind.get("budget") else None
 
     def price(epoch: int, luts: float, before: float) -> float:
         if steering is None:
@@ -85,7 +86,7 @@ def train_one(fused: Any, task: str, variant: str, beta: float, seed: int, data:
 
     held = math.ceil(0.8 * epochs) if kind.get("freeze") else epochs
     y = labels(data, kind.get("teacher", False))
-    model = fused.run(data["x_train"], y, seed, epochs, price, held, "freeze" in kind)
+    model = fused.run(data["x_train"], y, seed, epochs, price, held, "freeze" in kind, kind.get("damping", 0.0))
     trained = time.process_time() - start
     calibrate(model, data["x_train"])
     file = file_of(task, variant, beta, str(seed))

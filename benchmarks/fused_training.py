@@ -1,8 +1,8 @@
 """Trains a Keras model on JAX with one compiled call an epoch; for benchmarks of many short trainings of one network.
 
 `model.fit` spends most of a step of a small network outside of it. What an epoch computes here is the same, and
-compiled once for all seeds, prices and costs of a network: widths are held, weights averaged and damped by the formulas
-of `hgq.training.Freeze`, which are numbers that enter the compiled epoch.
+compiled once for all seeds and prices of a network: widths are held and weights averaged by the formulas of
+`hgq.training.Freeze`, which are numbers that enter the compiled epoch; between epochs weights are damped as there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from hgq.layers.walk import model_quantizers
 from hgq.resource import priced_layers, set_cost
+from hgq.training.freeze import damp
 
 State = tuple[list[Any], list[Any], list[Any], list[Any]]
 """Trained variables, others, the optimizer's, averages of the trained ones."""
@@ -106,6 +107,7 @@ class Fused:
         beta: Callable[[int, float, float], float],
         freeze: int,
         average: bool,
+        damping: float = 0.0,
     ) -> keras.Model:
         """The trained model.
 
@@ -113,6 +115,7 @@ class Fused:
             beta: from the epoch, the LUTs to expect and beta of the epoch before.
             freeze: the first epoch with held widths; `epochs` for none.
             average: whether the averages are taken in the end.
+            damping: of `damp`, after each epoch with held widths.
         """
         state, before, luts = self.start(seed), 0.0, 0.0
         draw = np.random.default_rng(seed)
@@ -123,9 +126,19 @@ class Fused:
             before = beta(epoch, luts, before)
             order = jnp.asarray(draw.permutation(len(x))[:count])
             state, _ = self.epoch(state, order, x, y, before, float(epoch >= freeze))
+            if damping and epoch >= freeze:
+                state = (self._damped(state[0], state[1], damping), *state[1:])
         model = self.make()
         for variable, value in zip(model.trainable_variables, state[3] if average else state[0], strict=True):
             variable.assign(value)
         for variable, value in zip(model.non_trainable_variables, state[1], strict=True):
             variable.assign(value)
         return model
+
+    def _damped(self, trained: list[Any], others: list[Any], part: float) -> list[Any]:
+        """The trained variables, each weight moved by `part` of the way to its quantised value."""
+        held = [*self.model.trainable_variables, *self.model.non_trainable_variables]
+        for variable, value in zip(held, [*trained, *others], strict=True):
+            variable.assign(value)
+        damp(self.model, part)
+        return [v.value for v in self.model.trainable_variables]
