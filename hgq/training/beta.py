@@ -22,7 +22,8 @@ class BetaSchedule(keras.callbacks.Callback):
         beta_start, beta_end: both above 0.
         ramp: part of the run that the ramp takes, 0 to 1.
         epochs: length of the run; None takes it from `fit`.
-        cost: what beta is the price of: "ebops" (EBOPs-bar) or "luts" (LUTs to expect, `QLayer.luts`).
+        cost: what beta is the price of: "ebops" (EBOPs-bar) or "luts" (LUTs to expect, `QLayer.luts`). Measured: "luts"
+            gave fewer LUTs at equal accuracy on images, "ebops" with `Freeze` on tens of real-valued features.
     """
 
     def __init__(
