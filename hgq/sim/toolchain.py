@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hgq.errors import ToolError, VerificationError
 from hgq.sim import simulator
+from hgq.sim.sources import needed
 
 _DISTRIBUTIONS = (
     ("hgq", "hgq-fpga"),
@@ -51,7 +52,8 @@ def lint(sources: Sequence[Path], top: str) -> None:
     """Checks the design with ``verilator --lint-only -Wall``: no finding is allowed.
 
     Verilator copies a module for each instance before it looks at the logic. So a module that the emitter marks as one
-    of many instances is checked by itself, and the rest with a stub in its place: seconds instead of minutes.
+    of many instances is checked by itself, with what it instantiates, and the rest with a stub in its place: seconds
+    instead of minutes.
 
     Raises:
         VerificationError: the findings.
@@ -65,7 +67,8 @@ def lint(sources: Sequence[Path], top: str) -> None:
             (work / path.name).write_text(stub(texts[path]), encoding="utf-8")
         findings = _findings([work / path.name if path in shared else path for path in sources], top, work)
         for path in shared:
-            findings += _findings([path], path.stem, work)
+            own = needed({one.name: text for one, text in texts.items()}, path.stem)
+            findings += _findings([one for one in sources if one.name in own], path.stem, work)
     if findings:
         shown = "\n".join(f"  {finding}" for finding in findings[:20])
         more = f"\n  and {len(findings) - 20} more" if len(findings) > 20 else ""

@@ -10,7 +10,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 from hgq.errors import ToolError
 from hgq.sim.families import FAMILIES, Family, count
 from hgq.sim.kept import digest, kept_folder
+from hgq.sim.sources import needed
 
 _WORKER = """\
 import sys
@@ -132,23 +132,6 @@ def _map(texts: list[str], commands: list[str], top: str, family: str, folder: P
 def _plain(cell: dict[str, Any]) -> dict[str, Any]:
     """A cell without its attributes."""
     return {key: cell[key] for key in ("type", "parameters", "port_directions", "connections")}
-
-
-def needed(texts: Mapping[str, str], top: str) -> dict[str, str]:
-    """Of some files, name -> text, that of module `top` and those of the modules below it.
-
-    Raises:
-        ToolError: there is no file of `top`.
-    """
-    if f"{top}.v" not in texts:
-        raise ToolError(f"there is no {top}.v among the Verilog sources, so module '{top}' cannot be read")
-    found, todo = [f"{top}.v"], [f"{top}.v"]
-    while todo:
-        words = set(re.findall(r"\w+", texts[todo.pop()]))
-        new = [name for name in sorted(texts) if name.removesuffix(".v") in words and name not in found]
-        found += new
-        todo += new
-    return {name: texts[name] for name in found}
 
 
 def _tail(log: Path) -> str:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from hgq.ir.graph import Graph
-from hgq.sim.yosys import needed, read_back
+from hgq.sim.sources import needed
+from hgq.sim.yosys import read_back
 from hgq.verify.proof.cones import Cones
 from hgq.verify.proof.layout import Layout
 from hgq.verify.proof.modules import Template
