@@ -68,21 +68,35 @@ def _bits(graph: Graph, node: Node) -> int:
         return _span(np.maximum(-lo, hi).sum(axis=2))
     own = _span(node.range.magnitude)
     if node.op == "affine":
-        # x * scale + offset, where the offset may be added in two steps: one bit more.
-        return own + 1
+        return _affine_bits(graph, node) + 1  # the offset may be added in two steps
     if node.op == "quantize":
         # Scaling by a power of two, floor, the difference to it, and one more LSB: none needs more bits than came in.
         return max(own, _span(graph[node.args[0]].range.magnitude))
     return own
 
 
+def _affine_bits(graph: Graph, node: Node) -> int:
+    """The product and the offset together: the offset may take most of the product away."""
+    x = graph[node.args[0]].range
+    scale, frac = reduce_constant(node.attrs["scale"], node.attrs["scale_types"].frac)
+    offset, offset_frac = reduce_constant(node.attrs["offset"], node.attrs["offset_types"].frac)
+    product = as_objects(x.magnitude) * abs(scale)
+    parts = [(product, x.frac + frac, product == 0), (abs(offset), offset_frac, offset == 0)]
+    return _together([tuple(np.broadcast_to(a, node.shape) for a in part) for part in parts])
+
+
 def _sum_bits(graph: Graph, node: Node) -> int:
-    """All magnitudes together, in LSBs of the finest: no partial sum is larger."""
+    """All magnitudes together: no partial sum is larger."""
     terms = [graph[arg].range for arg in node.args]
     parts = [(r.magnitude, r.frac, r.zero) for r in terms]
     if node.op == "sum":
         parts = [tuple(np.moveaxis(a, -1, 0)) for a in parts[0]]
         parts = list(zip(*parts, strict=True))
+    return _together(parts)
+
+
+def _together(parts: list[tuple[np.ndarray, ...]]) -> int:
+    """Bits of a sum of magnitudes, in LSBs of the finest. parts: magnitude, fractional bits, whether it is 0."""
     finest = np.max([np.where(zero, -(1 << 40), frac) for _, frac, zero in parts], axis=0)
     total = sum(np.asarray(m, object) << as_objects(np.where(zero, 0, finest - frac)) for m, frac, zero in parts)
     return _span(np.asarray(total, object))

@@ -84,6 +84,24 @@ def test_the_certificate_turns_at_24_bits() -> None:
     assert breaks.widest == ("layer", 25)
 
 
+def test_a_product_that_the_offset_takes_away_needs_its_bits() -> None:
+    b, zero = Builder(), np.zeros(1, np.int64)
+    b.add(
+        "x", "input", types=FixedArray.full((1,), FixedType(False, 3, 0)), rounding=Rounding.RND, overflow=Overflow.WRAP
+    )
+    for name, before, factor, offset in (("far", "x", 1, 49152), ("near", "far", 8193, -49152 * 8193)):
+        scale, add = np.array([factor]), np.array([offset])
+        types = {
+            "scale_types": FixedArray.holding(scale, scale, zero),
+            "offset_types": FixedArray.holding(add, add, zero),
+        }
+        b.add(name, "affine", before, scale=scale, offset=add, origin=name, **types)
+    found = float32_certificate(b.graph("near"))
+    one = np.float32
+    assert one(49153) * one(8193) - one(49152 * 8193) != 8193  # of 14 bits
+    assert found.bits["near"] >= 30 and not found.exact32
+
+
 def test_the_certificate_is_needed() -> None:
     """Just above the bound a float32 sum does go wrong, so the bound is not idle."""
     x = np.float32(2**24)
