@@ -41,7 +41,8 @@ class Refined:
     luts: `hgq.resource.model_luts` before and after. cost: those that moves can change, as `trail` has them.
     losses: mean loss before and after of the samples that chose moves, of those that accepted them, and of those that
         did neither. keras_losses: the last ones by Keras' own predictions and loss.
-    tried, kept: moves by kind. trail: (LUTs, unseen loss) after each sweep. left: layers without a move, and why.
+    loss: what was kept low, by output. tried, kept: moves by kind. trail: (LUTs, unseen loss) after each sweep.
+    left: layers without a move, and why.
     """
 
     model: keras.Model
@@ -49,6 +50,7 @@ class Refined:
     cost: tuple[float, float]
     losses: tuple[tuple[float, float, float], tuple[float, float, float]]
     keras_losses: tuple[float, ...]
+    loss: Mapping[str, str]
     tried: Mapping[str, int]
     kept: Mapping[str, int]
     trail: list[tuple[float, float]]
@@ -68,6 +70,7 @@ class Refined:
             f"samples: {self.samples.refine:,} chose moves, {self.samples.held_out:,} accepted them, "
             f"{self.samples.monitor:,} said when to stop",
         ]
+        lines.insert(1, "kept low: " + ", ".join(f"{loss} of '{name}'" for name, loss in self.loss.items()))
         lines += [f"left as it is: {name} ({why})" for name, why in self.left.items()]
         return "\n".join(lines + (["interrupted: the best state until then"] if self.interrupted else []))
 
@@ -184,6 +187,7 @@ def refine(
         cost=(first.cost, best.cost),
         losses=(first.losses, best.losses),
         keras_losses=tuple(_keras_loss(one, owners, arrays, targets, seen) for one in (model, twin)),
+        loss={target.output: target.loss.replace("_", " ") for target in targets},
         tried=kinds_of(tried),
         kept=kinds_of(kept),
         trail=[(state.cost, state.unseen) for state in trail],

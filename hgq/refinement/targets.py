@@ -19,11 +19,12 @@ PROBABILITIES = "_of_probabilities"
 class Target:
     """The loss of one output tensor and what it aims at.
 
-    loss: of `hgq.refinement.native.LOSSES`. values: float32, (samples, rows, classes).
+    loss: of `hgq.refinement.native.LOSSES`. values: float32, (samples, rows, classes). output: its name.
     """
 
     loss: str
     values: np.ndarray
+    output: str = ""
 
     def keras_loss(self, y: np.ndarray) -> float:
         """The mean loss of predictions (samples, ...), by Keras' own function."""
@@ -96,7 +97,7 @@ def _target(name: str, out: np.ndarray, label: np.ndarray | None, loss: Any, bou
             f"y: labels of shape {label.shape[1:]} for the output '{name}' of shape {out.shape[1:]} (loss {kind})"
         )
     values = values.reshape(len(out), -1, classes).astype(np.float32)
-    return Target(kind + (PROBABILITIES if probabilities else ""), values)
+    return Target(kind + (PROBABILITIES if probabilities else ""), values, name)
 
 
 def _classes(label: np.ndarray, shape: tuple[int, ...]) -> bool:
@@ -157,7 +158,15 @@ def _kind(name: str, loss: Any, bounded: bool) -> tuple[str | None, bool]:
 
 def _compiled(model: keras.Model) -> Any:
     """The loss that the model was compiled with."""
-    return getattr(model, "loss", None) if getattr(model, "compiled", False) else None
+    if not getattr(model, "compiled", False):
+        return None
+    weights = (model.get_compile_config() or {}).get("loss_weights")
+    if len(model.outputs) > 1 and any(weight != 1 for weight in keras.tree.flatten(weights) if weight is not None):
+        raise ValueError(
+            f"refine: the model was compiled with loss_weights={weights}, but here all outputs count alike. "
+            f"Fix: say so with loss=, one of {', '.join(NAMES)} for each output"
+        )
+    return getattr(model, "loss", None)
 
 
 def _spread(what: str, given: Any, names: Sequence[str]) -> list[Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
-from hgq.training import refine
+from hgq.frontend import read_model
+from hgq.layers import QDense
+from hgq.refinement.targets import make_targets
+from hgq.training import calibrate, refine
 from tests.refinement.models import made
 
 
@@ -27,7 +31,7 @@ def test_fewer_luts_at_no_more_loss_the_model_itself_untouched_and_the_same_ever
     assert first.keras_losses == pytest.approx((first.losses[0][2], first.losses[1][2]), rel=1e-4)
     assert first.losses[1][2] + 2e-3 * first.cost[1] < first.losses[0][2] + 2e-3 * first.cost[0]
     assert sum(first.kept.values()) and "remove weight" in first.tried
-    assert "LUTs" in str(first)
+    assert "LUTs" in str(first) and "kept low: crossentropy of 'output 0'" in str(first)
 
 
 def test_the_default_saves_luts_within_the_loss_and_a_number_of_luts_is_reached(net) -> None:
@@ -37,6 +41,18 @@ def test_the_default_saves_luts_within_the_loss_and_a_number_of_luts_is_reached(
     assert found.cost[1] < found.cost[0] and found.losses[1][2] <= found.losses[0][2]
     less = refine(model, x, teacher, target_luts=0.6 * found.luts[0])
     assert less.cost[1] <= 0.6 * found.luts[0]
+
+
+def test_weights_of_outputs_are_not_left_out_in_silence() -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, [QDense(2)(x), QDense(2)(x)])
+    calibrate(model, np.ones((1, 3)))
+    given = model, read_model(model), None, None, [np.zeros((4, 2))] * 2, np.arange(4)
+    model.compile(loss=["mse", "mae"], loss_weights=[1, 1])
+    assert [target.loss for target in make_targets(*given)] == ["mse", "mae"]
+    model.compile(loss=["mse", "mae"], loss_weights=[1, 0.5])
+    with pytest.raises(ValueError, match=r"loss_weights=\[1, 0.5\], but here all outputs count alike"):
+        make_targets(*given)
 
 
 def test_an_interruption_keeps_the_best_model_so_far(net) -> None:
