@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -38,9 +38,13 @@ class Given(Protocol):
 
 @dataclass(frozen=True)
 class UserTypes:
-    """One type for each part of each layer; the layer "*" stands for all others."""
+    """One type for each part of each layer; the layer "*" stands for all others.
+
+    used: the layers and parts that were asked for.
+    """
 
     by_layer: dict[str, dict[str, FixedType]]
+    used: set[tuple[str, str]] = field(default_factory=set, compare=False)
 
     @classmethod
     def of(cls, types: str | Path | dict[str, dict[str, str]] | None) -> UserTypes:
@@ -74,11 +78,29 @@ class UserTypes:
         if unknown:
             raise _wrong(f"types: the model has no layer {unknown[0]!r}; it has {', '.join(layers)}")
 
+    def check_used(self) -> None:
+        """Refuses types that no layer has taken, as for the output of a Flatten.
+
+        Raises:
+            ConversionError: naming the layer and the part.
+        """
+        for layer, parts in self.by_layer.items():
+            for part in parts if layer != "*" else ():
+                if (layer, part) not in self.used:
+                    raise ConversionError(
+                        [
+                            f"  - types: {layer!r} takes none for its {part!r}: only layers with weights and averages "
+                            "do, and a normalisation that is not folded into the layer before it\n"
+                            "      Fix: leave it out, or give it to the layer before or behind"
+                        ]
+                    )
+
     def input(self, layer: str) -> Types:
         return uniform(self._need(layer, "input"), 1)
 
     def own(self, layer: str, part: str) -> Types | None:
         # An average needs no type: "*" says nothing about it, but gives outputs theirs.
+        self.used.add((layer, part))
         found = self._find(layer, part) if part == "output" else self.by_layer.get(layer, {}).get(part)
         return None if found is None else uniform(found, 1)
 
@@ -96,6 +118,7 @@ class UserTypes:
         return Constant(uniform(t, value.ndim), value, decode(m, types.frac))
 
     def _find(self, layer: str, part: str) -> FixedType | None:
+        self.used.add((layer, part))
         for name in (layer, "*"):
             if part in self.by_layer.get(name, {}):
                 return self.by_layer[name][part]

@@ -70,7 +70,12 @@ def load(
     Raises:
         ConversionError: the file is broken, or a layer or attribute of it has no exact counterpart; lists them all.
     """
-    return imported(path, weights=weights, input_type=input_type, drop_softmax=drop_softmax, types=types)[0]
+    model, library = imported(path, weights=weights, input_type=input_type, drop_softmax=drop_softmax, types=types)
+    if library == OURS and input_type is not None:
+        raise refused(
+            Path(path), "input_type is for models of other libraries; this is one of ours", "give it to convert"
+        )
+    return model
 
 
 def imported(
@@ -102,7 +107,9 @@ def imported(
             raise refused(path, f"a model of {library} has its types already", "leave types out")
         return Importer(archive, *HANDLERS[library], port, drop_softmax).build(), library
     own = UserTypes.of(types)
-    return Importer(archive, *HANDLERS[library], port, drop_softmax, own, plain.prepare).build(), library
+    model = Importer(archive, *HANDLERS[library], port, drop_softmax, own, plain.prepare).build()
+    own.check_used()
+    return model, library
 
 
 def port_type(text: str | None) -> FixedType | None:

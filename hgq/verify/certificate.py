@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,7 @@ def _sum_bits(graph: Graph, node: Node) -> int:
     return _together(parts)
 
 
-def _together(parts: list[tuple[np.ndarray, ...]]) -> int:
+def _together(parts: Sequence[tuple[np.ndarray, ...]]) -> int:
     """Bits of a sum of magnitudes, in LSBs of the finest. parts: magnitude, fractional bits, whether it is 0."""
     finest = np.max([np.where(zero, -(1 << 40), frac) for _, frac, zero in parts], axis=0)
     total = sum(np.asarray(m, object) << as_objects(np.where(zero, 0, finest - frac)) for m, frac, zero in parts)

@@ -86,6 +86,12 @@ REFUSED = {
     "weights that saturate": ("s2f2", True, ["Dense 'first': its kernel reaches", "s2f2 ends at 0.25"]),
     "a layer that is not there": ({"frist": {"kernel": "s8f6"}}, True, ["no layer 'frist'", "first, norm"]),
     "a part that is not there": ({"first": {"weights": "s8f6"}}, True, ["'weights' of 'first' is none of"]),
+    "a type that nothing takes": (
+        TYPES | {"relu": {"output": "u6f4"}},
+        True,
+        ["types: 'relu' takes none for its 'output'", "the layer before or behind"],
+    ),
+    "a part of a layer that is folded": (TYPES | {"norm": {"scale": "s6f4"}}, True, ["'norm' takes none for its 'sc"]),
     "no type": ("8 bits", True, ["'8 bits' is no fixed-point type"]),
     "softmax": (TYPES, False, ["Softmax 'softmax'", "drop_softmax=True"]),
 }

@@ -164,6 +164,8 @@ def test_options_that_a_file_has_no_use_for_are_refused(tmp_path: Path) -> None:
         hgq.load(path, weights="w.h5")
     with pytest.raises(ConversionError, match="types is for models of other libraries"):
         hgq.load(tmp_path / "ours.keras", types="s8f6")
+    with pytest.raises(ConversionError, match="input_type is for models of other libraries"):
+        hgq.load(tmp_path / "ours.keras", input_type="s16f8")
     with pytest.raises(ValueError, match="types= are for model files"):
         hgq.convert(ours, tmp_path / "out", types="s8f6")
     with pytest.raises(ValueError, match="input_type: 'z'"):
