@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from graphlib import TopologicalSorter
 
@@ -19,7 +20,7 @@ from hgq.lower.rule import Rule
 from hgq.lower.table import lookup, take
 from hgq.lower.tiles import Plan, plan_tiles
 from hgq.lower.wiring import HEADS, Wiring, wirings
-from hgq.names import identifiers
+from hgq.names import identifier, identifiers
 from hgq.netlist.design import Design, Element, Instance, Wire
 from hgq.netlist.module import Builder, Module
 
@@ -58,7 +59,7 @@ def lower(graph: Graph, name: str) -> Design:
     group = _groups(graph, source)
     order = _order(graph, source, group)
     module_names = identifiers([f"{name}_{layer}" for layer in order], taken={name})
-    wire_names = identifiers([node.name for node in graph if source[node.name].bases == (node.name,)], taken={name})
+    wire_names = _wire_names([node.name for node in graph if source[node.name].bases == (node.name,)], name)
     wires: dict[str, Wire] = {}
     for node in (graph[i] for i in graph.inputs):
         wires[node.name] = Wire(wire_names[node.name], _elements(node), node.name)
@@ -113,6 +114,16 @@ def lower(graph: Graph, name: str) -> Design:
         outputs=tuple(wires[source[o].bases[0]].name for o in graph.outputs),
         output_delays=(0,) * len(graph.outputs),
     )
+
+
+_EMITTED = re.compile(r"valid|unused|(in|out)_data_r|[nu]\d+(_table|_sum)?|.*_d\d+", re.IGNORECASE)
+"""Names that hgq/emit/verilog.py gives to registers, nodes, instances and wires that wait."""
+
+
+def _wire_names(tensors: list[str], top: str) -> dict[str, str]:
+    """A Verilog name for each tensor that a wire carries, other than all that stands beside it in a module."""
+    taken = {identifier(tensor) for tensor in tensors if _EMITTED.fullmatch(identifier(tensor))}
+    return identifiers(tensors, taken={top, *taken})
 
 
 def _tiles(
