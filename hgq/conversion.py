@@ -176,8 +176,10 @@ def _data(
         both = tensors(data, shapes, "data")
         if len(both[0]) < 2:
             raise ValueError("data= is split in two, so it needs at least 2 samples")
-        note = "data: every second sample calibrated, the others verified"
-        return [x[0::2] for x in both], None if verify is False else [x[1::2] for x in both], note
+        halves = [x[0::2] for x in both], [x[1::2] for x in both]
+        if verify is False:
+            return halves[0], None, "data: every second sample calibrated, the others were not used"
+        return *halves, "data: every second sample calibrated, the others verified"
     found = tensors(calibrate, shapes, "calibration data") if calibrate is not None else None
     if verify is None or verify is False:
         return found, None, ""

@@ -197,15 +197,9 @@ class Project(Folder):
             ToolError: Yosys is missing or failed.
             ValueError: the Verilog is for another family.
         """
-        target = target_from(self.report["options"])
         family = family or self.family
         sources = self.sources()
-        if target.carry and family != target.family:
-            raise ValueError(
-                f"family={family!r}: the Verilog of {self.path} is for {target.device} (part "
-                f"{self.report['options']['part']}), whose cells it names; convert again without a part, or for one of "
-                "that family"
-            )
+        self._check_family(family)
         found, mapped = measure(
             sources, self.top, self.report["layers"], family, total=total, per_layer=per_layer, progress=progress
         )
@@ -226,10 +220,11 @@ class Project(Folder):
 
         Raises:
             ToolError: nextpnr or Yosys is missing or failed, or no device is large enough.
-            ValueError: another family, or no seed.
+            ValueError: another family, or no seed; the Verilog is for another family.
         """
         if family != "ecp5":
             raise ValueError(f"family {family!r} cannot be placed and routed; there is a router for ecp5 only")
+        self._check_family(family)
         nextpnr_version()  # before Yosys has worked for minutes
         progress("map to Lattice ECP5 with Yosys")
         mapped = synthesise(self.sources(), self.top, family)
@@ -238,6 +233,16 @@ class Project(Folder):
         self.report.setdefault("routed", {})[family] = found
         save_report(self.path, self.report)
         return found
+
+    def _check_family(self, family: str) -> None:
+        """Raises ValueError where the Verilog names cells that `family` does not have."""
+        target = target_from(self.report["options"])
+        if target.carry and family != target.family:
+            raise ValueError(
+                f"family={family!r}: the Verilog of {self.path} is for {target.device} (part "
+                f"{self.report['options']['part']}), whose cells it names; convert again without a part, or for one of "
+                "that family"
+            )
 
     def _simulate_mapped(self, mapped: Mapped, progress: Progress) -> dict[str, Any]:
         """The mapped netlist against the integer model, on stored samples and corner vectors."""

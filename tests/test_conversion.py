@@ -130,7 +130,7 @@ def test_data_is_split_in_two_and_said_so(tmp_path: Path) -> None:
     project = hgq.convert(small_model(), tmp_path / "net", data=X, verify=False)
     assert project.report["calibration"] == {
         "samples": 100,
-        "note": "data: every second sample calibrated, the others verified",
+        "note": "data: every second sample calibrated, the others were not used",
     }
 
 

@@ -44,7 +44,9 @@ def report(
     route: Annotated[
         Router | None, typer.Option(help="place and route with nextpnr too, and state the clock that it reaches")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="how often to place and route, each time from another seed")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="how often to place and route, each time from another seed  [default: 5]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON in place of the table")] = False,
 ) -> None:
     """Counts LUTs, registers and so on with Yosys, by layer and in total, and adds them to the project's reports.
@@ -57,6 +59,8 @@ def report(
     with exit_codes():
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
+        if seeds is not None and not route:
+            raise ValueError(f"--seeds {seeds} is for place and route; give --route ecp5 too, or leave it out")
         with Steps() as step:
             step("open the project")
             import hgq
@@ -73,7 +77,7 @@ def report(
                 simulate=simulate,
                 progress=step,
             )
-            routed = project.route(route.value, seeds=seeds, progress=step) if route else None
+            routed = project.route(route.value, seeds=5 if seeds is None else seeds, progress=step) if route else None
         if as_json:
             import json
 

@@ -40,7 +40,9 @@ def simulate(
         int | None,
         typer.Option(metavar="SAMPLE", help="one sample, layer by layer, in every engine; writes FOLDER/trace/"),
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="which engine to compare with the golden model")] = Engine.ALL,
+    engine: Annotated[
+        Engine | None, typer.Option(help="which engine to compare with the golden model  [default: all]")
+    ] = None,
     no_proof: Annotated[
         bool, typer.Option("--no-proof", help="with all engines: leave out the proof for all inputs")
     ] = False,
@@ -65,8 +67,14 @@ def simulate(
         for option, value in (("--mutants", mutants), ("--seed", seed)):
             if value is not None and not self_test:
                 raise ValueError(f"{option} {value} is for the self-test; give --self-test too, or leave it out")
+        if engine is not None and (self_test or trace is not None):
+            other = "--self-test" if self_test else f"--trace {trace}"
+            raise ValueError(f"{other} takes every engine; leave --engine {engine.value} out")
+        engine = engine or Engine.ALL
         if no_proof and (engine != Engine.ALL or self_test or trace is not None):
             raise ValueError("--no-proof is for the comparison of all engines; leave it out")
+        if engine == Engine.PROOF and data is not None:
+            raise ValueError(f"--engine proof holds for all inputs and runs no data; leave --data {data} out")
         array = load_arrays(data, "--data") if data is not None else None
         if self_test:
             _self_test(folder, array, 100 if mutants is None else mutants, seed or 0)

@@ -92,7 +92,8 @@ def evidence(verification: dict[str, Any]) -> list[str]:
         return [verified(verification)]
     compared = [verified(verification)] if verification.get("engines") else []
     missing = [f"{name} NOT COMPARED: {why}" for name, why in verification.get("not_compared", {}).items()]
-    return proof_facts(verification.get("proof")) + compared + second_simulator(verification) + missing
+    simulated = any(name.startswith("Verilog") for name in verification.get("engines", {}))
+    return proof_facts(verification.get("proof"), simulated) + compared + second_simulator(verification) + missing
 
 
 def second_simulator(verification: dict[str, Any]) -> list[str]:
@@ -105,8 +106,13 @@ def second_simulator(verification: dict[str, Any]) -> list[str]:
     return [f"second simulator: {found['simulator']}, 0 differences over {found['vectors']:,} of these vectors"]
 
 
-def proof_facts(proof: dict[str, Any] | None) -> list[str]:
-    """What was proven, as a sentence, and one for each layer of which not all was."""
+def proof_facts(proof: dict[str, Any] | None, simulated: bool) -> list[str]:
+    """What was proven, as a sentence, and one for each layer of which not all was.
+
+    Args:
+        simulated: whether the Verilog was simulated too.
+    """
+    instead = "simulated only" if simulated else "nor simulated here"
     if proof is None:
         return ["NOT PROVEN for all inputs: the proof was left out"]
     layers = [layer for layer in proof["layers"] if layer["outputs"]]
@@ -117,13 +123,13 @@ def proof_facts(proof: dict[str, Any] | None) -> list[str]:
         f"{proof['seconds']:.1f} s)"
     ]
     if proof["latency"] is None:
-        lines.append("latency: not proven, simulated only")
+        lines.append(f"latency: not proven, {instead}")
     for layer in layers:
         if layer["proven"] < layer["outputs"]:
             reasons = "; ".join(f"{reason} ({count:,})" for reason, count in list(layer["not_proven"].items())[:3])
             lines.append(
                 f"{layer['layer']}: {layer['outputs'] - layer['proven']:,} of {layer['outputs']:,} outputs not proven, "
-                f"simulated only: {reasons}"
+                f"{instead}: {reasons}"
             )
     return lines
 
@@ -132,9 +138,12 @@ def verified(verification: dict[str, Any]) -> str:
     """What was compared, as one sentence; what `Project.simulate` returns is such a verification."""
     if not verification.get("engines"):
         return "NOT VERIFIED: conversion ran with --no-verify"
+    engines = verification["engines"]
+    most = verification["data"] + verification["corners"]
+    names = [name if one.get("vectors", most) == most else f"{name} ({one['vectors']:,} of them)"
+             for name, one in engines.items()]  # fmt: skip
     vectors = f"{verification['data']:,} data samples and {verification['corners']:,} corner vectors"
-    names = ", ".join(verification["engines"])
-    return f"verified: 0 differences over {vectors} between the integer model and {names}"
+    return f"verified: 0 differences over {vectors} between the integer model and {', '.join(names)}"
 
 
 def _float32(report: dict[str, Any]) -> str:

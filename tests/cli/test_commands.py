@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import hgq
-from hgq.cli import convert_command, simulate_command
+from hgq.cli import convert_command, report_command, simulate_command
 from hgq.errors import ConversionError, HGQError, IRError, ToolError, VerificationError
 from hgq.verify.proof.result import LayerProof, ProofResult
 
@@ -251,12 +251,25 @@ def test_a_usage_error_exits_2_and_names_the_option(name: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--mutants", "40"), ("--seed", "0"), ("--engine", "csim", "--no-proof"), ("--self-test", "--no-proof")],
+    [
+        ("--mutants", "40"),
+        ("--seed", "0"),
+        ("--engine", "csim", "--no-proof"),
+        ("--self-test", "--no-proof"),
+        ("--self-test", "--engine", "csim"),
+        ("--trace", "3", "--engine", "all"),
+        ("--engine", "proof", "--data", "x.npy"),
+    ],
     ids=" ".join,
 )
 def test_an_option_that_would_do_nothing_is_refused(fake: type[FakeProject], options: tuple[str, ...]) -> None:
     done = simulate(*options)
-    assert done.exit_code == 2 and "leave it out" in done.output
+    assert done.exit_code == 2 and "leave " in done.output and done.output.endswith(" out\n")
+
+
+def test_seeds_without_place_and_route_are_refused() -> None:
+    done = CliRunner().invoke(report_command.app, ["project", "--seeds", "3"])
+    assert done.exit_code == 2 and "--seeds 3 is for place and route" in done.stderr
 
 
 def test_a_trace_and_a_self_test_at_once_are_refused() -> None:
