@@ -144,6 +144,7 @@ def convert(
                 )
             except VerificationError as different:
                 failed = target.with_name(f"{target.name}.failed")
+                project.report["verification"]["failed"] = " ".join(str(different).split())
                 write_reports(project)
                 replace(work, failed)
                 raise VerificationError(f"{different}\nWhat was made is kept in {failed}.") from different

@@ -13,6 +13,7 @@ from hgq.errors import ProjectError
 from hgq.fixed import decode, encode
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
+from hgq.netlist.targets import family_of
 from hgq.opening import read_project, stored_vectors
 from hgq.plan import target_from
 from hgq.ports import Port, bus_width
@@ -96,7 +97,7 @@ class Folder:
     @property
     def family(self) -> str:
         """The FPGA family of the part that the project was made for, by the name that `resources` knows; or "xcup"."""
-        return target_from(self.report["options"]).family or "xcup"
+        return target_from(self.report["options"]).family or family_of(self.report["options"]["part"]) or "xcup"
 
     @property
     def beyond_keras(self) -> str:

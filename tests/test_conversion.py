@@ -378,7 +378,9 @@ def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: P
     with pytest.raises(VerificationError, match=r"net\.failed"):
         hgq.convert(small_model(), tmp_path / "net", calibrate=X[:100], verify=X[100:])
     assert [p.name for p in tmp_path.iterdir()] == ["net.failed"]
-    assert Project.load(tmp_path / "net.failed").summary()
+    summary = Project.load(tmp_path / "net.failed").summary()
+    assert "FAILED: " in summary and "--no-verify" not in summary
+    assert "failed: a difference" in (tmp_path / "net.failed" / "report.html").read_text()
 
 
 def test_an_unknown_engine_is_named(folder: Path) -> None:

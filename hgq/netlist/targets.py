@@ -64,3 +64,18 @@ def target_of(part: str | None) -> Target:
     if silicon is None:
         return GENERIC
     return TARGETS["ultrascale" if silicon.startswith("UltraScale") else "7series"]
+
+
+FAMILIES = {r"lfe5u": "ecp5", r"ice(40|5lp)": "ice40", r"gw[12]": "gowin"}
+"""Beginnings of the names of parts that Yosys maps to and whose Verilog is generic, and the families."""
+
+
+def family_of(part: str | None) -> str:
+    """The name that ``hgq-report`` has for the family of a part; "" without a part, and for one that is not known.
+
+    >>> family_of("xc7z020clg400-1"), family_of("LFE5U-85F-6BG381C"), family_of("iCE40UP5K"), family_of("xcvc1902")
+    ('xc7', 'ecp5', 'ice40', '')
+    """
+    if target_of(part).family:
+        return target_of(part).family
+    return next((family for beginning, family in FAMILIES.items() if part and re.match(beginning, part.lower())), "")

@@ -88,6 +88,8 @@ def _target(options: dict[str, Any]) -> str:
 
 def evidence(verification: dict[str, Any]) -> list[str]:
     """What was proven and what was compared, a sentence or two; what `Project.simulate` returns is a verification."""
+    if verification.get("failed"):
+        return [f"FAILED: {verification['failed']}"]
     if not verification.get("engines") and not verification.get("proof"):
         return [verified(verification)]
     compared = [verified(verification)] if verification.get("engines") else []
