@@ -21,7 +21,8 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
     """Forgets every tracked range of `model` and finds it anew on `x`; returns the number of samples.
 
     Changes the model in place (`copy_model` makes a copy). Ranges are those of the values after rounding; nothing
-    wraps meanwhile, dropout is off, and trained ranges (`WidthQuantizer`) stay. Tables of functions are made anew.
+    wraps meanwhile, dropout is off, and trained ranges (`WidthQuantizer`) stay. Tables of functions are made anew. An
+    error, or Ctrl-C, leaves the model with the ranges that it had.
 
     Args:
         x: what `model.predict` takes: an array, or a list or dict of arrays. At least one sample, no NaN.
@@ -29,12 +30,17 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
     """
     tracking = _tracking(model)
     samples = _samples(x, "calibration data")
+    known = [(v, np.array(ops.convert_to_numpy(v.value))) for q in tracking for v in (q.lo, q.hi, q.seen)]
     for quantizer in tracking:
         quantizer.reset_range()
         quantizer.calibrating = True
     try:
         for batch in _batches(x, samples, batch_size):
             model(batch, training=False)
+    except BaseException:
+        for variable, value in known:
+            variable.assign(value)
+        raise
     finally:
         for quantizer in tracking:
             quantizer.calibrating = False

@@ -284,6 +284,8 @@ def test_calibration_finds_the_ranges_that_inference_meets():
 
 def test_calibration_leaves_no_trace_when_it_fails():
     made = model()
+    calibrate(made, data()[0])
+    ranges = [np.array(v) for v in made.non_trainable_variables]
     with pytest.raises(ValueError, match=r"nan at index \(1, 2\)"):
         calibrate(made, np.array([[0, 0, 0, 0], [0, 0, np.nan, 0]], np.float32))
     with pytest.raises(ValueError, match="samples"):
@@ -291,6 +293,7 @@ def test_calibration_leaves_no_trace_when_it_fails():
     with pytest.raises(Exception, match=r"."):
         calibrate(made, np.zeros((3, 5), np.float32))
     assert not any(layer.input_quantizer.calibrating for layer in made.layers)
+    assert all((a == np.array(b)).all() for a, b in zip(ranges, made.non_trainable_variables, strict=True))
 
 
 def test_several_inputs_are_sliced_together():
