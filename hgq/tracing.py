@@ -54,6 +54,9 @@ def trace_sample(
     progress("C simulation, layer by layer")
     try:
         engines["C simulation"] = probe_csim(project.path / "hls4ml", graph, one)
+        if not engines["C simulation"]:
+            del engines["C simulation"]
+            not_seen["C simulation"] = "streams show no layer; hgq-simulate --engine csim compares what comes out"
     except HGQError as why:
         not_seen["C simulation"] = str(why).splitlines()[0]
     progress("Verilog, layer by layer")

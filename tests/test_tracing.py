@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import hgq
+import hgq.tracing
 from hgq.errors import VerificationError
 from hgq.layers import QDense
 from hgq.project import Project
@@ -105,3 +106,13 @@ def test_a_second_simulator_is_named_and_a_missing_one_too(
         (tmp_path / name).write_text(" " * size)
     a, b, c = (tmp_path / name for name in ("a.v", "b.v", "sim/c.v"))
     assert [spot_check(files) for files in ([a], [b], [b, c], [])] == [1000, 100, 8, 1000]
+
+
+def test_an_engine_that_shows_no_layer_is_said_to_show_none(made: Path, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(made, tmp_path / "net")
+    for name in ("probe_csim", "probe_rtl"):
+        monkeypatch.setattr(hgq.tracing, name, lambda *_: {})
+    monkeypatch.setattr(hgq.tracing, "write_waveform", lambda *_: None)
+    monkeypatch.setattr(Project, "keras_layers", lambda *_: {})
+    found = Project.load(tmp_path / "net").trace(0, X)
+    assert "C simulation" not in found["engines"] and "streams show no layer" in trace_text(found)
