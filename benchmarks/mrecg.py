@@ -39,7 +39,7 @@ SAMPLES = 512
 JETS = (4, 6), (6, 8), (3, 5)
 
 
-def mobilenet(seeds: list[int], steps: int) -> None:
+def mobilenet(seeds: list[int], steps: int, scales: str) -> None:
     """All ways and widths for the network of each seed."""
     held, twin = data("mobilenet"), None
     for seed in seeds:
@@ -52,16 +52,21 @@ def mobilenet(seeds: list[int], steps: int) -> None:
         # Samples of the training part, without labels.
         x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:SAMPLES]]
         for (w, a), (way, (base, joined)) in itertools.product(WIDTHS, WAYS.items()):
-            path = FOLDER / f"mobilenet-{seed}-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"
+            path = FOLDER / f"mobilenet-{seed}-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"
             if path.is_file():
                 continue
             start = time.process_time()
-            settings = Settings(base, joined, steps=steps, rate=10 / steps, seed=seed)
+            settings = Settings(base, joined, steps=steps, rate=10 / steps, scales=scales, seed=seed)
             found = mrecg.reconstruct(folded, x, mrecg.uniform(folded, w, a), settings, twin=twin)
             spent, twin, log = time.process_time() - start, found.twin, found.losses
             row = {"float": best, "accuracy": accuracy(found.model, held.x_test, held.y_test), "cpu_s": spent}
             row |= {"before": log.before.tolist(), "after": log.after.tolist(), "units": log.names}
             _keep(path, row | {"groups": found.groups, "capacities": found.capacities.tolist()})
+
+
+def kind(steps: int, scales: str) -> str:
+    """Of a run, in the names of files."""
+    return str(steps) if scales == "power" else f"{steps}-{scales}"
 
 
 def jets(seeds: list[int], steps: int) -> None:
@@ -96,16 +101,16 @@ def _kept(pattern: str) -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(steps: int) -> None:
+def table(steps: int, scales: str) -> None:
     """A row for each way, a number for each seed; then the jets; and the plot of the losses of seed 0."""
     heads = "W/A", "method", "test accuracy (%)", "largest loss", "oscillation", "at the ends of groups"
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for (w, a), way in itertools.product(WIDTHS, WAYS):
-        rows = list(_kept(f"mobilenet-*-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"))
+        rows = list(_kept(f"mobilenet-*-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"))
         if rows:
             losses = [np.array(row["after"]) for row in rows]
             # Inside of a group nothing asks a unit to give what it gave: these may differ more, and still end closer.
-            joined = next(_kept(f"mobilenet-*-w{w}a{a}-{way.split()[0]}+MRECG-{steps}.json"))["groups"]
+            joined = next(_kept(f"mobilenet-*-w{w}a{a}-{way.split()[0]}+MRECG-{kind(steps, scales)}.json"))["groups"]
             ends = [one[[group[-1] for group in joined]] for one in losses]
             columns = [
                 [100 * row["accuracy"] for row in rows],
@@ -116,17 +121,17 @@ def table(steps: int) -> None:
             print(f"| {w}/{a} | {way} | {' | '.join(cells)} |")
     for (w, a), row in ((width, row) for width in JETS for row in _kept("jets-*-w{}a{}-*.json".format(*width))):
         print(f"jets {w}/{a}: {row}")
-    plot(steps)
+    plot(kind(steps, scales))
 
 
-def plot(steps: int) -> None:
+def plot(kind: str) -> None:
     """The loss of each unit of seed 0, rounded to nearest and by the four ways."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(WIDTHS), figsize=(12, 4.5), sharey=True)
     for (w, a), axis in zip(WIDTHS, axes, strict=True):
         for way in WAYS:
-            for row in _kept(f"mobilenet-0-w{w}a{a}-{way.replace(' ', '')}-{steps}.json"):
+            for row in _kept(f"mobilenet-0-w{w}a{a}-{way.replace(' ', '')}-{kind}.json"):
                 if way == "BRECQ":
                     axis.plot(row["before"], color="0.6", label="rounded to nearest")
                 axis.plot(row["after"], marker="o", markersize=3, label=way)
@@ -143,11 +148,14 @@ def main() -> None:
     parser.add_argument("what", choices=("mobilenet", "jets", "table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150, help="of Adam, for each unit")
+    parser.add_argument("--scales", choices=("power", "float"), default="power", help="float: as in the paper")
     options = parser.parse_args()
     if options.what == "table":
-        table(options.steps)
+        table(options.steps, options.scales)
+    elif options.what == "mobilenet":
+        mobilenet(options.seeds, options.steps, options.scales)
     else:
-        {"mobilenet": mobilenet, "jets": jets}[options.what](options.seeds, options.steps)
+        jets(options.seeds, options.steps)
 
 
 if __name__ == "__main__":
