@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hgq.verify.proof.apart import Apart
 from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.cases import same_by_cases
 from hgq.verify.proof.choices import negative
@@ -44,6 +45,29 @@ def test_a_low_bit_outside_of_the_product_with_its_sign_is_a_matter_of_two_cases
     assert not same_by_cases(space, *split_sum(space, faulty=2))
     x = space.sum([(space.leaf(n, 0, 15), c) for n, c in ((1, 2), (2, -3))], 6)
     assert not same_by_cases(space, negative(space, x), negative(space, space.scale(x, 1, 1))), "another sign"
+
+
+def test_parts_of_a_difference_that_read_other_inputs_are_tried_by_themselves() -> None:
+    space = Space()
+    leaves = [space.leaf(n, -9, 30) for n in range(40)]
+
+    def rounded(leaf: Form, faulty: int = 0) -> Form:  # as a table of bits 1 to 5
+        bits = [space.window(leaf, j, 1) for j in range(1, 6)]
+        numbers = [p - 32 * (p >= 16) for p in range(32)]
+        return space.table(
+            [next(iter(bit.terms)) for bit in bits], [((n + 1) >> 1) % 8 + faulty * (n == 7) for n in numbers]
+        )
+
+    def total(parts: list[Form], const: int = 5) -> Form:
+        return space.sum([(part, (-3) ** (n % 4)) for n, part in enumerate(parts)], const)
+
+    expected = total([space.window(space.scale(leaf, 1, 2), 2, 3) for leaf in leaves])
+    found = total([rounded(leaf) for leaf in leaves])
+    apart = Apart(space)
+    assert not space.same(found, expected) and apart.same(found, expected)
+    assert not apart.same(total([rounded(leaf) for leaf in leaves], 6), expected)
+    assert not apart.same(total([rounded(leaf, faulty=n == 17) for n, leaf in enumerate(leaves)]), expected)
+    assert not apart.same(rounded(leaves[0]), space.window(space.scale(leaves[0], 1, 2), 2, 3)), "one part"
 
 
 def test_two_forms_of_few_inputs_are_tried_on_all_their_values() -> None:
