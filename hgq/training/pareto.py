@@ -147,6 +147,9 @@ class ParetoFront(keras.callbacks.Callback):
             # Training metrics stood in for it so far. Those of training and validation are not to be compared.
             self.metric, self.mode = self._wanted
             self.points, self._found = [], {}
+        before = self._found.get("metric", "")
+        if self.metric == "auto" and before.startswith("val_") and not validated:
+            self.metric = before  # a resumed run whose first validation is still to come
         if self.metric == "auto":
             measured = [name for name in logs if name not in _COSTS_IN_LOGS]
             validation = [name for name in measured if name.startswith("val_")] or measured

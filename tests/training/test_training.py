@@ -239,6 +239,13 @@ def test_a_validation_that_begins_later_takes_the_place_of_training_metrics(tmp_
     assert (tmp_path / "best.keras").read_bytes() == (tmp_path / front.points[0]["file"]).read_bytes()
 
 
+def test_a_resumed_run_that_validates_later_waits_for_it(tmp_path):
+    play(ParetoFront(tmp_path), {"accuracy": 0.8, "val_accuracy": 0.5, "ebops": 9})
+    later = {"accuracy": 0.9, "ebops": 7}
+    front = play(ParetoFront(tmp_path), later, later | {"val_accuracy": 0.6, "ebops": 8})
+    assert [(p["metric"], p["ebops"]) for p in front.points] == [(0.6, 8)]
+
+
 def test_bad_front_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match="mode='up'"):
         ParetoFront(tmp_path, mode="up")
