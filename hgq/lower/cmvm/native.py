@@ -18,14 +18,17 @@ MAX_BITS = 56
 
 _STEPS_A_DIGIT = 400_000
 """A matrix of few digits is searched through long before the steps of its effort are used up."""
-_LARGE = 130_000
+_LARGE = 260_000
 """Steps for each digit of a matrix of so many that those of its effort are few, at most `_MORE` times as many."""
-_MORE = 10
+_MORE = 20
 
 
 class _Options(ctypes.Structure):
     _fields_ = (
-        *((n, ctypes.c_int32) for n in ("objective", "starts", "decompositions", "tree_tries", "search", "passes")),
+        *(
+            (n, ctypes.c_int32)
+            for n in ("objective", "starts", "decompositions", "tree_tries", "last_tries", "search", "passes")
+        ),
         *((n, ctypes.c_uint64) for n in ("ceiling", "work", "seed")),
         ("limit", ctypes.c_int32),
         ("extra_depth", ctypes.c_int32),
@@ -94,6 +97,7 @@ def _settings(options: Options) -> _Options:
         starts=8 if searching else 4,
         decompositions=5,
         tree_tries=4,
+        last_tries=256 if searching else 16,
         search=1,
         passes=300 if searching else 30,
         ceiling=2 * steps if searching else 24_000_000,

@@ -8,7 +8,7 @@ using namespace cmvm;
 extern "C" {
 
 struct cmvm_options {
-    std::int32_t objective, starts, decompositions, tree_tries, search, passes;
+    std::int32_t objective, starts, decompositions, tree_tries, last_tries, search, passes;
     std::uint64_t ceiling, work, seed;
     std::int32_t limit, extra_depth;  // adder levels: limit if >= 0, else the least possible + extra_depth
 };
@@ -33,6 +33,7 @@ int cmvm_solve(std::int32_t inputs, std::int32_t outputs, const std::int64_t* ma
         Options options;
         options.objective = Objective(o->objective);
         options.starts = o->starts, options.decompositions = o->decompositions, options.tree_tries = o->tree_tries;
+        options.last_tries = o->last_tries;
         options.search = o->search, options.passes = o->passes, options.ceiling = o->ceiling, options.work = o->work, options.seed = o->seed;
         Result result;
         if (!Search(p, options).run(result)) return -1;

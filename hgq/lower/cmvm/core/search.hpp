@@ -12,6 +12,7 @@ struct Options {
     int starts = 1;          // scoring settings tried
     int decompositions = 0;  // spanning trees tried
     int tree_tries = 1;      // tree settings tried for each row
+    int last_tries = 1;      // the same at the end, where every row's tree is built once more
     int search = 0;          // whether to search after the starts
     // No new start or step once the work of this many tenths of the first start is done, or `ceiling` elementary steps
     // (of 15 to 50 ns); but not before `work` steps.
@@ -42,7 +43,7 @@ inline const std::vector<Setting>& settings() {
 inline TreeSetting tree_setting(int k, u64 seed) {
     static const float result[] = {1, 0.5f, 2, 1}, noise[] = {0, 0, 0, 0.15f};
     TreeSetting t;
-    t.result = result[k & 3], t.noise = noise[k & 3], t.seed = seed + u64(k);
+    t.result = result[k & 3], t.noise = k < 4 ? noise[k] : 0.04f, t.seed = seed + u64(k);
     return t;
 }
 
@@ -62,7 +63,7 @@ public:
 
 private:
     static constexpr float kHot = 6;
-    static constexpr int kSmall = 300;  // nodes
+    static constexpr int kSmall = 150;  // nodes
 
     struct Plan {  // a start: the rows as they are (no links), or sums of differences
         std::vector<Link> link;
@@ -146,15 +147,15 @@ private:
     // Simulated annealing. The temperature is in LUTs, as steps are local: the size of the matrix does not matter. It
     // falls to 0 over the budget, and starts lower where the budget is for few steps a node. What a step costs is exact
     // for small graphs. For large ones it is the carry bits of nodes and trees, which only the rows touched change, and
-    // a last round builds all trees anew and exactly.
+    // a last round builds all trees anew and exactly, the best of many for each row.
     void improve() {
         State& state = start_->state;
-        if (state.order.empty() || spent()) return;
         const bool local = options_.objective == Objective::kLut && int(state.order.size()) > kSmall;
+        if (state.order.empty() || (spent() && !local)) return;
         Trees builder(state);
         builder.exact = !local;
         i64 bits = 0;  // of all trees
-        for (std::size_t r = 0; local && r < trees_.size(); ++r) {
+        for (std::size_t r = 0; local && !spent() && r < trees_.size(); ++r) {
             trees_[r] = plant(builder, int(r), u64(r), 0, 1);
             bits += trees_[r].cost;
         }
@@ -193,18 +194,19 @@ private:
         }
         if (!local) return;
         builder.exact = true;
-        for (std::size_t r = 0; r < trees_.size(); ++r) trees_[r] = plant(builder, int(r), u64(r), 0, options_.tree_tries);
+        for (std::size_t r = 0; r < trees_.size(); ++r) trees_[r] = plant(builder, int(r), u64(r), 0, options_.last_tries);
         i64 cost = evaluate(state, trees_, start_->row);
         if (cost < best_cost_) best_cost_ = cost, best_ = graph_.result();
     }
 
-    // The nodes that two rows have in common, for a step that changes few rows.
+    // Half of the nodes that two rows have in common, for a step that changes few rows.
     std::vector<int> shared(const State& state) {
         int first = random_.below(int(state.rows.size())), second = random_.below(int(state.rows.size()));
         std::vector<int> list;
         for (int id : state.rows[std::size_t(first)].ids) {
             const std::vector<int>& where = state.rows_of(id);
-            if (id >= state.first() && std::binary_search(where.begin(), where.end(), second)) list.push_back(id);
+            bool both = id >= state.first() && std::binary_search(where.begin(), where.end(), second);
+            if (both && random_.below(2)) list.push_back(id);
         }
         return list;
     }
