@@ -27,9 +27,9 @@ def drop_unread(design: Design) -> Design:
         for one in layer:
             module = design.modules[one.module]
             refs = _outputs(module) if one.module in whole else _asked(design, one, needed)
-            refs = {ref for ref in refs if not module.nodes[ref].constant}
+            refs = {ref for ref in refs if not module.nodes[ref].constant or module.nodes[ref].lo}
             outputs.setdefault(one.module, set()).update(refs)
-            asked |= {one} if refs else set()
+            asked |= {one} if refs else set()  # also for a constant: a bias at a position that no weight reaches
         live |= {name: _live(design.modules[name], refs) for name, refs in outputs.items()}
         dropped |= set(layer) - asked if asked else set()  # of a layer that nothing reads, the name stays
         for one in asked:

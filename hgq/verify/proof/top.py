@@ -47,6 +47,7 @@ class Top:
         self.elements: list[Element] = []  # by the number of their leaf
         self.known: dict[Element, int] = {}
         self.bounds: dict[Element, tuple[int, int]] = {}
+        self.loose: set[Element] = set()  # not proven: the Verilog may know narrower bounds than the model
         self.constants = Constants(self.cones, lambda: self.stop({}), lambda name: self.layers.get(self.layer(name)))
         self.absent = {
             (bus.tensor, i) for bus in layout.wires.values() for i, t in enumerate(bus.types.width.ravel()) if not t
@@ -277,12 +278,15 @@ class Top:
         """Enters what was found out about an element, and lets those that read it go on from its meaning in the IR."""
         name, i = element
         layer = self.layers[self.layer(name)]
+        if finding.wrong and finding.leaves is not None and not self.loose.isdisjoint(local):
+            finding = Finding("it differs for inputs that may never be, as what makes them is not proven")
         if finding.wrong:
             place = f"proof: layer '{self.layer(name)}', output {i} ({name})"
             names = {number: f"{name}[{i}]" for (name, i), number in local.items()}
             raise VerificationError(f"{place}: {template.said(finding, names) if template else finding.reason}")
         if finding.reason:
             layer.not_proven(finding.reason)
+            self.loose.add(element)
         else:
             layer.holds()
         node = self.graph[name]
