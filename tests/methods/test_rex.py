@@ -314,6 +314,13 @@ def test_an_ensemble_comes_closer_as_its_first_member_grows_and_becomes_hardware
         ensemble(model, expansions, [1, 2])
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_kernel_of_zeros_leaves_nothing() -> None:
+    layers = [keras.layers.Dense(2, kernel_initializer="zeros"), keras.layers.Dense(2, name="b")]
+    found = quantize(keras.Sequential([keras.Input((3,)), *layers]), input_range=(-1, 1), bits=3)
+    assert "nan" not in found.summary() and "of the largest of 'b'" in found.summary()
+
+
 def test_layers_whose_values_nobody_can_tell_are_refused(tmp_path: Path) -> None:
     given = keras.Input((4,))
     with pytest.raises(ConversionError, match="'curve'"):

@@ -105,7 +105,7 @@ def quantize(
         progress("spend the budget")
         made, expansions, found = _within(budget_ebops, folded, kernels, inputs)
         dial = str(found)
-    left = {n: np.abs(kernels[n][0] - one.value).max() / np.abs(kernels[n][0]).max() for n, one in expansions.items()}
+    left = {n: _worst(kernels[n][0], one) for n, one in expansions.items()}
     worst = max(left, key=left.__getitem__)
     facts = [("dial", dial), ("largest residual of a weight", f"{left[worst]:.2g} of the largest of '{worst}'")]
     chosen = choose(folded, expansions, inputs)
@@ -152,6 +152,12 @@ def _within(
             candidates.append((sum(left), dial))
     best = min(candidates, key=lambda one: (one[0], one[1].orders))[1]
     return build(folded, choose(folded, expanded(best), inputs)), expanded(best), best
+
+
+def _worst(kernel: np.ndarray, expansion: Expansion) -> float:
+    """max|W - W^(K)| / max|W|; 0 for a kernel of zeros."""
+    largest = np.abs(kernel).max()
+    return float(np.abs(kernel - expansion.value).max() / largest) if largest else 0.0
 
 
 def _left(kernel: np.ndarray, expansion: Expansion) -> float:
