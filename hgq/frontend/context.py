@@ -103,6 +103,16 @@ class Context:
             return RawInput(first.name, index.shape, np.where(index < 0, -1, before[index]))
         return self.add("take", "take", *values, index=index)
 
+    def check_shape(self, value: Value, built: tuple[int | None, ...]) -> None:
+        """Refuses a layer that is called on another shape than it was `built` for: its constants and prices are not
+        made for that."""
+        shape = self.shape(value)
+        if len(shape) != len(built) or any(n not in (None, m) for n, m in zip(built, shape, strict=True)):
+            raise Unconvertible(
+                f"it is called on a tensor of shape {shape}, and was built for {tuple(built)}",
+                "use one layer for each shape",
+            )
+
     def is_quantised(self, value: Value) -> bool:
         """Whether every element comes from a quantizer, a table or a port, through nothing that widens it."""
         if isinstance(value, RawInput):

@@ -15,12 +15,15 @@ from hgq.frontend.product import between
 
 def einsum_dense(context: Context, layer: Any, x: Value) -> Value:
     """Input quantizer, einsum with the constants as the layer computes them, activation, output quantizer."""
+    context.check_shape(x, layer.einsum.shape(layer.einsum.left))
     x = context.quantize("in", x, layer.input_quantizer)
     return finish(context, layer, _with_kernel(context, layer.einsum, x, layer.constants()))
 
 
 def einsum(context: Context, layer: Any, left: Value, right: Value) -> Value:
     """QEinsum and QDot: both input quantizers, the products and their sums, activation, output quantizer."""
+    for value, letters in ((left, layer.einsum.left), (right, layer.einsum.right)):
+        context.check_shape(value, layer.einsum.shape(letters))
     left = context.quantize("left", left, layer.left_quantizer)
     right = context.quantize("right", right, layer.right_quantizer)
     return finish(context, layer, between(context, layer.einsum, left, right))

@@ -17,7 +17,7 @@ from hgq.frontend.operation import INSTEAD as OPERATIONS_INSTEAD
 from hgq.frontend.operation import OPERATIONS
 from hgq.ir.check import check
 from hgq.ir.graph import Graph
-from hgq.layers.base import DTYPES
+from hgq.layers.base import DTYPES, QLayer
 
 
 def read_model(model: keras.Model, input_type: FixedType | None = None) -> Graph:
@@ -218,6 +218,8 @@ def _read(context: Context, part: Any, node: Any, origin: str, values: dict[int,
             _check_dtype(part)
             if len(arguments) != 1 and type(part) not in SEVERAL:
                 raise Unconvertible(f"it is called on {len(arguments)} tensors", "call it on one")
+            if isinstance(part, QLayer) and type(part) not in SEVERAL:
+                context.check_shape(arguments[0], part.input_shape_)
             made = HANDLERS[type(part)](context, part, *arguments)
         return list(made) if isinstance(made, list) else [made]
     except Unconvertible as reason:

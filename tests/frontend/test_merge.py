@@ -16,8 +16,9 @@ from keras.src.ops import numpy as ops_numpy
 from hgq.fixed import FixedType
 from hgq.frontend import read_model
 from hgq.frontend.operation import INSTEAD, OPERATIONS
-from hgq.layers import QDense
+from hgq.layers import QDense, QEinsumDense, QGlobalAveragePooling1D
 from hgq.layers.function import FUNCTIONS
+from hgq.quantizers import FracQuantizer
 from tests.frontend.merge_models import MODELS, of, trained
 from tests.frontend.test_model import exact, refused
 
@@ -66,6 +67,14 @@ def repeated_raw_input() -> keras.Model:
     return trained(keras.Model(a, QDense(2)(L.Flatten()(L.RepeatVector(2)(a)))), 3)
 
 
+def shared_type() -> FracQuantizer:
+    return FracQuantizer(granularity="tensor")
+
+
+def two_shapes(layer: keras.Layer, a: keras.KerasTensor) -> keras.KerasTensor:
+    return layer(L.Reshape((3, 2))(a)) + layer(L.Reshape((2, 2))(a[:, :4]))
+
+
 REFUSED = {
     "a product of accumulators": (
         of(lambda a: L.Multiply(name="mul")([QDense(3)(a), QDense(3)(a)])),
@@ -84,6 +93,14 @@ REFUSED = {
     "a sum over the batch": (of(lambda a: a - ops.sum(a, axis=0)), ["Sum 'sum", "reduces the batch axis", "axis=-1"]),
     "nothing left": (of(lambda a: ops.sum(a, axis=1)), ["Sum 'sum", "no axis but the batch", "keepdims"]),
     "a moved batch axis": (of(lambda a: ops.transpose(a)), ["Transpose 'transpose", "batch axis"]),
+    "a layer on two shapes": (
+        of(lambda a: two_shapes(QGlobalAveragePooling1D(input_quantizer=shared_type(), name="mean"), a)),
+        ["QGlobalAveragePooling1D 'mean.2'", "of shape (2, 2), and was built for (3, 2)", "one layer for each shape"],
+    ),
+    "an einsum on two shapes": (
+        of(lambda a: two_shapes(QEinsumDense("abc,cd->ad", 2, input_quantizer=shared_type(), name="e"), a)),
+        ["QEinsumDense 'e.2'", "of shape (2, 2), and was built for (3, 2)"],
+    ),
     "samples shifted by two": (of(lambda a: ops.roll(a, 2, axis=0)), ["Roll 'roll", "batch axis"]),
     "two samples": (of(lambda a: ops.take(a, [0, 1], axis=0)), ["Take 'take", "batch axis"]),
     "a batch of two": (of(lambda a: ops.reshape(a, (2, -1))), ["Reshape 'reshape", "batch axis"]),
