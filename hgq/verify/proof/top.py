@@ -293,6 +293,12 @@ class Top:
         lo, hi = int(node.range.lo.flat[i]), int(node.range.hi.flat[i])
         if finding.bounds is not None and "whole" not in node.attrs:
             lo, hi = max(lo, finding.bounds[0]), min(hi, finding.bounds[1])
+        if finding.reason:  # what reads it is proven for what its wire can hold, if that is the element
+            bits, signed = self.fields[element]
+            lo, hi = max(lo, -(1 << len(bits) - 1) if signed else 0), min(hi, (1 << len(bits) - signed) - 1)
+            if lo > hi:
+                place = f"proof: layer '{self.layer(name)}', output {i} ({name})"
+                raise VerificationError(f"{place}: its wire of {len(bits)} bits can hold none of its values")
         self._establish(element, self.fields[element][0], (lo, hi), when)
 
     def _rest(self, name: str) -> None:
