@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hgq.verify.proof.apart import Apart
 from hgq.verify.proof.atoms import Form
+from hgq.verify.proof.by_input import ByInput
 from hgq.verify.proof.cases import same_by_cases
 from hgq.verify.proof.choices import negative
 from hgq.verify.proof.counterexample import evaluate
@@ -47,27 +47,36 @@ def test_a_low_bit_outside_of_the_product_with_its_sign_is_a_matter_of_two_cases
     assert not same_by_cases(space, negative(space, x), negative(space, space.scale(x, 1, 1))), "another sign"
 
 
-def test_parts_of_a_difference_that_read_other_inputs_are_tried_by_themselves() -> None:
+def test_what_reads_one_input_is_one_table_of_it_also_inside_of_windows() -> None:
     space = Space()
     leaves = [space.leaf(n, -9, 30) for n in range(40)]
+    numbers = [p - 32 * (p >= 16) for p in range(32)]
 
-    def rounded(leaf: Form, faulty: int = 0) -> Form:  # as a table of bits 1 to 5
-        bits = [space.window(leaf, j, 1) for j in range(1, 6)]
-        numbers = [p - 32 * (p >= 16) for p in range(32)]
-        return space.table(
-            [next(iter(bit.terms)) for bit in bits], [((n + 1) >> 1) % 8 + faulty * (n == 7) for n in numbers]
-        )
+    def bits(leaf: Form) -> list[int]:
+        return [next(iter(space.window(leaf, j, 1).terms)) for j in range(1, 6)]
 
-    def total(parts: list[Form], const: int = 5) -> Form:
-        return space.sum([(part, (-3) ** (n % 4)) for n, part in enumerate(parts)], const)
+    def rounded(leaf: Form, faulty: int = 0) -> Form:
+        return space.table(bits(leaf), [(n + 1 >> 1) % 8 + faulty * (n == 7) for n in numbers])
 
-    expected = total([space.window(space.scale(leaf, 1, 2), 2, 3) for leaf in leaves])
-    found = total([rounded(leaf) for leaf in leaves])
-    apart = Apart(space)
-    assert not space.same(found, expected) and apart.same(found, expected)
-    assert not apart.same(total([rounded(leaf) for leaf in leaves], 6), expected)
-    assert not apart.same(total([rounded(leaf, faulty=n == 17) for n, leaf in enumerate(leaves)]), expected)
-    assert not apart.same(rounded(leaves[0]), space.window(space.scale(leaves[0], 1, 2), 2, 3)), "one part"
+    def both(x: Form, y: Form) -> Form:  # in one table
+        entries = [(a + 1 >> 1) % 8 - 3 * ((b + 1 >> 1) % 8) for b in numbers for a in numbers]
+        return space.table([*bits(x), *bits(y)], entries)
+
+    def cut(parts: list[Form], const: int = 5) -> Form:
+        return space.window(space.sum([(part, (-3) ** (n % 4)) for n, part in enumerate(parts)], const), 3, 6)
+
+    def same(a: Form, b: Form) -> bool:
+        assert not space.same(a, b)
+        space.begin()
+        by_input = ByInput(space)
+        return space.same(by_input.form(a), by_input.form(b))
+
+    expected = cut([space.window(space.scale(leaf, 1, 2), 2, 3) for leaf in leaves])
+    tables = [rounded(leaf) for leaf in leaves]
+    assert same(cut(tables), expected)
+    assert same(cut([both(*leaves[:2]), space.constant(0), *tables[2:]]), expected)
+    assert not same(cut(tables, 6), expected)
+    assert not same(cut([rounded(leaf, faulty=n == 17) for n, leaf in enumerate(leaves)]), expected)
 
 
 def test_two_forms_of_few_inputs_are_tried_on_all_their_values() -> None:

@@ -7,7 +7,7 @@ from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.choices import clamp, largest, limit, smallest
 from hgq.verify.proof.cones import Cones
 from hgq.verify.proof.forms import Space
-from hgq.verify.proof.tables import MOST_BITS
+from hgq.verify.proof.tables import MOST_BITS, of_values
 
 
 class Expected:
@@ -85,31 +85,10 @@ class Expected:
         space, x = self.space, self._of(cone)
         if x.width > MOST_BITS:
             raise _NoForm(f"a table of {x.width} bits")
-        if x.hi - x.lo == 1:  # its lowest bit may be x itself, turned over and moved
-            first, second = entries[x.lo - lowest], entries[x.hi - lowest]
-            return space.scale(x, second - first, first - x.lo * (second - first))
-        bits, known = [], 0
-        for j in range(x.width):
-            bit = space.window(x, j, 1)
-            if bit.terms and not _is_bit(space, bit):
-                raise _NoForm("a table of bits that depend on each other")
-            if bit.terms:
-                bits.append((j, next(iter(bit.terms))))
-            known |= bit.const << j  # 1 for a bit that is turned over, too
-        column: list[int | None] = []
-        for pattern in range(1 << len(bits)):
-            value = known ^ sum((pattern >> i & 1) << j for i, (j, _) in enumerate(bits))
-            value -= (x.lo < 0 and value >> x.width - 1) << x.width
-            column.append(entries[value - lowest] if x.lo <= value <= x.hi else None)
-        return space.table(tuple(atom for _, atom in bits), column)
-
-
-def _is_bit(space: Space, form: Form) -> bool:
-    """Whether a form is an atom that is 0 or 1 (or -1), or 1 without it."""
-    if len(form.terms) != 1 or abs(form.only) != 1:
-        return False
-    atom = space.atoms[next(iter(form.terms))]
-    return (atom.lo, atom.hi, form.only, form.const) in ((0, 1, 1, 0), (0, 1, -1, 1), (-1, 0, -1, 0), (-1, 0, 1, 1))
+        found = of_values(space, x, lambda value: entries[value - lowest])
+        if found is None:
+            raise _NoForm("a table of bits that depend on each other")
+        return found
 
 
 class _NoForm(Exception):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hgq.verify.proof.apart import Apart
 from hgq.verify.proof.atoms import Exhausted, Form
+from hgq.verify.proof.by_input import ByInput
 from hgq.verify.proof.cases import same_by_cases
 from hgq.verify.proof.cells import NoRule, Walker, Word
 from hgq.verify.proof.cones import Cones
@@ -61,7 +61,7 @@ class Template:
                     self._walker.nets[net] = words[source[0]], source[1]
         self._walker.run(netlist.behind(bit for bits in netlist.outputs.values() for bit in bits))
         self._expected = Expected(self.space, cones, leaves)
-        self._apart = Apart(self.space)
+        self._by_input = ByInput(self.space)
         self._findings: dict[tuple, Finding] = {}
         self.proven: set[Bit] = set()
         self.unproven: set[Bit] = set()
@@ -133,7 +133,7 @@ class Template:
             return space.same(without_dropped_bits(space, found), without_dropped_bits(space, expected))
 
         ways: list[Callable[[], bool | dict[int, int] | None]] = [
-            lambda: self._apart.same(found, expected),
+            lambda: space.same(self._by_input.form(found), self._by_input.form(expected)),
             dropped,
             lambda: space.same(*rewritten()),
             lambda: inputs_that_differ(space, *rewritten()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING
@@ -57,6 +57,36 @@ def table(space: Space, bits: Sequence[int], entries: Sequence[int | None]) -> F
     kept = [(int(e) - lo) // by if there else None for e, there in zip(
         values.ravel(order="F").tolist(), reached.ravel(order="F").tolist(), strict=True)]  # fmt: skip
     return space.scale(space.atom("table", (tuple(bits), tuple(kept)), 0, (hi - lo) // by), by, lo)
+
+
+def of_values(space: Space, x: Form, value: Callable[[int], int]) -> Form | None:
+    """What is `value` of the integer that a form of few bits is; None where its bits depend on each other."""
+    if x.hi - x.lo == 1:  # its lowest bit may be x itself, turned over and moved
+        first = value(x.lo)
+        by = value(x.hi) - first
+        return space.scale(x, by, first - x.lo * by)
+    bits, known = [], 0
+    for j in range(x.width):
+        bit = space.window(x, j, 1)
+        if bit.terms:
+            if not _is_bit(space, bit):
+                return None
+            bits.append((j, next(iter(bit.terms))))
+        known |= bit.const << j  # 1 for a bit that is turned over, too
+    column: list[int | None] = []
+    for pattern in range(1 << len(bits)):
+        spelled = known ^ sum((pattern >> i & 1) << j for i, (j, _) in enumerate(bits))
+        spelled -= (x.lo < 0 and spelled >> x.width - 1) << x.width
+        column.append(value(spelled) if x.lo <= spelled <= x.hi else None)
+    return space.table(tuple(atom for _, atom in bits), column)
+
+
+def _is_bit(space: Space, form: Form) -> bool:
+    """Whether a form is an atom that is 0 or 1 (or -1), or 1 without it."""
+    if len(form.terms) != 1 or abs(form.only) != 1:
+        return False
+    atom = space.atoms[next(iter(form.terms))]
+    return (atom.lo, atom.hi, form.only, form.const) in ((0, 1, 1, 0), (0, 1, -1, 1), (-1, 0, -1, 0), (-1, 0, 1, 1))
 
 
 def reachable(space: Space, bits: Sequence[int]) -> np.ndarray:
