@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hgq.errors import IRError
-from hgq.fixed import FixedType, width_of
+from hgq.fixed import FixedType, as_objects, width_of
 from hgq.netlist.signal import Signal
 
 Range = tuple[int, int]
@@ -177,7 +177,9 @@ def _table_sum_infer(params: tuple[int, ...], a: Range, *_: Range) -> Range:
 
 def _table_sum_evaluate(params: tuple[int, ...], a: Any, *args: Any) -> Any:
     op, shifts, table = table_sum_params(params)
-    return OPS[op].evaluate(shifts, a, _table_evaluate(table, *args))
+    entry = _table_evaluate(table, *args)
+    wide = getattr(a, "dtype", None) == object  # then its shift may leave int64 too
+    return OPS[op].evaluate(shifts, a, as_objects(entry) if wide else entry)
 
 
 def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
