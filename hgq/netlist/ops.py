@@ -178,8 +178,9 @@ def _table_sum_infer(params: tuple[int, ...], a: Range, *_: Range) -> Range:
 def _table_sum_evaluate(params: tuple[int, ...], a: Any, *args: Any) -> Any:
     op, shifts, table = table_sum_params(params)
     entry = _table_evaluate(table, *args)
-    wide = getattr(a, "dtype", None) == object  # then its shift may leave int64 too
-    return OPS[op].evaluate(shifts, a, as_objects(entry) if wide else entry)
+    if np.asarray(a).dtype.kind == "O":  # then its shift may leave int64 too
+        entry = as_objects(entry)
+    return OPS[op].evaluate(shifts, a, entry)
 
 
 def _clamp_infer(params: tuple[int, int], a: Range) -> Range:
