@@ -28,7 +28,7 @@ def counterexample(space: Space, a: Form, b: Form) -> dict[int, int] | None:
         column = [*first, *ends, *drawn][:TRIES]
         values[n] = as_objects(np.array([min(max(v, atom.lo), atom.hi) for v in column], object))
     found = _first_difference(space, a, b, values)
-    if found is None and (more := aimed(space, a, b)):
+    if found is None and (more := aimed(space, a, b, lambda known: evaluate(space, b, known))):
         found = _first_difference(space, a, b, more)
     return found
 

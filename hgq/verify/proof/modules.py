@@ -94,10 +94,13 @@ class Template:
             return Finding(str(reason), reason.wrong, expected=expected, bounds=bounds)
         except (Exhausted, RecursionError):
             return Finding("its bits take too many steps", expected=expected, bounds=bounds)
-        # One table for each input is quicker than looking for inputs that make a difference.
-        if self.space.same(found, expected) or self._same_by_input(found, expected):
+        if self.space.same(found, expected):
             return Finding(found=found, expected=expected, bounds=bounds)
-        leaves = counterexample(self.space, found, expected)
+        # One table for each input is quicker than looking for inputs that make a difference, and leaves few to aim at.
+        found_by_input, expected_by_input, same = self._by_inputs(found, expected)
+        if same:
+            return Finding(found=found, expected=expected, bounds=bounds)
+        leaves = counterexample(self.space, found_by_input, expected_by_input)
         if leaves is None:
             leaves = self._looked_into(found, expected)
         if leaves is None:
@@ -106,12 +109,14 @@ class Template:
             return Finding(found=found, expected=expected, bounds=bounds)
         return Finding("it differs", True, found, expected, leaves, bounds)
 
-    def _same_by_input(self, found: Form, expected: Form) -> bool:
+    def _by_inputs(self, found: Form, expected: Form) -> tuple[Form, Form, bool]:
+        """Both forms with one table for each input, and whether they are the same then."""
         self.space.begin()
         try:
-            return self.space.same(self._by_input.form(found), self._by_input.form(expected))
+            made = self._by_input.form(found), self._by_input.form(expected)
+            return *made, self.space.same(*made)
         except (Exhausted, RecursionError):
-            return False
+            return found, expected, False
 
     def said(self, finding: Finding, names: Mapping[int, str]) -> str:
         """What was expected and found, and where they differ. names: of the leaves."""
