@@ -124,9 +124,8 @@ def _folded(record: Record, values: dict[str, np.ndarray], weight: str) -> dict[
 def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
     """A normalisation: none where it is folded, else a quantised scale and offset."""
     if record.folded:
-        _check_axis(
-            record, len(shapes[0])
-        )  # `prepare` knows no shapes: behind Dense, axis 1 may be another than the last
+        # `prepare` knows no shapes: behind Dense, axis 1 may be another than the last.
+        _check_axis(record, len(shapes[0]))
         record.seen |= set(record.config)
         return lambda x: x
     values = read_norm(record, len(shapes[0]))

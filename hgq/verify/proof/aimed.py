@@ -59,7 +59,7 @@ def draws(rng: np.random.Generator, lo: int, hi: int, count: int) -> np.ndarray:
 
 
 def _drawn_or_end(rng: np.random.Generator, lo: int, hi: int, count: int) -> np.ndarray:
-    """Integers of ``lo..hi``, of which half are one of the two."""
+    """Integers of ``lo..hi``, of which nearly half are one of the two."""
     found = draws(rng, lo, hi, count)
     found[rng.random(count) < 0.25] = lo
     found[rng.random(count) < 0.25] = hi
