@@ -21,7 +21,7 @@ from hgq.memory import check_memory
 from hgq.options import checked_options
 from hgq.project import Project, everything
 from hgq.sim.toolchain import missing
-from hgq.staging import free_target, replace, staged
+from hgq.staging import free_failed, free_target, replace, staged
 from hgq.training import calibrate as find_ranges
 from hgq.training import freeze_tables
 from hgq.verify import wraps_everywhere
@@ -87,7 +87,8 @@ def convert(
     Raises:
         ConversionError: the model, an option or the folder; lists every reason.
         ValueError: data of the wrong shape or kind.
-        VerificationError: two engines differ. What was made is kept beside `out` as ``out.failed``.
+        VerificationError: two engines differ. What was made is kept beside `out` as ``out.failed``; an older project
+            of that name is replaced, anything else is not (then it is ``out.failed2``).
         ToolError: a tool is missing or failed.
     """
     options = checked_options(clock_ns, latency, backend, io_type, part, input_type, effort, objective)
@@ -143,11 +144,12 @@ def convert(
                     encoded, everything(proof), corners=corners, keras_engine=engine, progress=progress
                 )
             except VerificationError as different:
-                failed = target.with_name(f"{target.name}.failed")
+                failed = free_failed(target)
+                older = ", in place of what failed there before" if failed.exists() else ""
                 project.report["verification"]["failed"] = " ".join(str(different).split())
                 write_reports(project)
                 replace(work, failed)
-                raise VerificationError(f"{different}\nWhat was made is kept in {failed}.") from different
+                raise VerificationError(f"{different}\nWhat was made is kept in {failed}{older}.") from different
             if not certificate["exact32"] and not project.beyond_keras:
                 certificate["float32_off"] = float32_error(copy, graph, encoded or project.corners(STORED_VECTORS))
         write_reports(project)

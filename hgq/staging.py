@@ -15,15 +15,15 @@ from hgq.errors import ConversionError
 
 
 def free_target(out: Path) -> Path:
-    """The folder to make, if it may be made.
+    """The folder to make, if it may be made; what a symbolic link points to, not the link.
 
     Raises:
         ConversionError: it is a file, holds something that is no project, or may not be written.
     """
-    out = out.absolute()
+    out = Path(os.path.realpath(out))
     if out.is_file():
         raise ConversionError([f"  - {out}: this is a file, not a folder\n      Fix: name another folder"])
-    if out.is_dir() and any(out.iterdir()) and not (out / "model.ir").is_file():
+    if out.is_dir() and any(out.iterdir()) and not _holds_project(out):
         raise ConversionError(
             [
                 f"  - {out}: the folder exists and holds no hgq project, so it is not replaced\n"
@@ -34,6 +34,22 @@ def free_target(out: Path) -> Path:
     if not os.access(parent, os.W_OK) or not parent.is_dir():
         raise ConversionError([f"  - {parent}: no permission to write there\n      Fix: name another folder"])
     return out
+
+
+def free_failed(target: Path) -> Path:
+    """Where a project that failed verification is kept: ``target.failed``, the last failure only.
+
+    A folder or file of that name which is no project of ours stays; then it is ``target.failed2`` and so on.
+    """
+    name, count = target.with_name(f"{target.name}.failed"), 1
+    while name.exists() and not _holds_project(name):
+        count += 1
+        name = target.with_name(f"{target.name}.failed{count}")
+    return name
+
+
+def _holds_project(folder: Path) -> bool:
+    return (folder / "model.ir").is_file()
 
 
 @contextmanager
@@ -109,8 +125,9 @@ def _locked(target: Path) -> Iterator[None]:
 def _clear(target: Path) -> None:
     """Removes what processes that were killed left; only one that holds the lock may."""
     for path in target.parent.iterdir():
-        left = re.fullmatch(rf"\.{re.escape(target.name)}\.\d+\.(tmp|old)", path.name)
-        if left and left[1] == "old" and not target.exists():
-            path.rename(target)
+        left = re.fullmatch(rf"\.({re.escape(target.name)})\.\d+\.(tmp|old)", path.name)
+        left = left or re.fullmatch(rf"\.({re.escape(target.name)}\.failed)\.\d+\.(old)", path.name)
+        if left and left[2] == "old" and not (before := target.with_name(left[1])).exists():
+            path.rename(before)
         elif left:
             shutil.rmtree(path, ignore_errors=True)

@@ -19,10 +19,10 @@ import hgq
 from hgq.cli.exits import TERMINATED, exit_codes
 from hgq.errors import ConversionError, ProjectError
 from hgq.frontend.load import load_model
-from hgq.layers import QDense
+from hgq.layers import QDense, QEmbedding
 from hgq.memory import check_memory
 from hgq.project import Project
-from hgq.staging import replace, staged
+from hgq.staging import free_failed, free_target, replace, staged
 from hgq.training import calibrate
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
@@ -166,6 +166,25 @@ def test_an_input_without_elements_is_refused(tmp_path: Path) -> None:
     refused(r"Input 'x': its shape is \(0,\)", tmp_path / "n", model)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float16"])
+def test_an_input_that_keras_casts_is_refused_and_the_advice_works(dtype: str, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,), dtype=dtype, name="x"), keras.layers.Flatten(), QDense(2)])
+    again = keras.Input((3,), name="again")
+    for casts in (model, keras.Model(again, model(again))):  # a model in the model casts what it is given, too
+        refused(rf"Input 'x': its dtype is {dtype}(.|\n)*Fix: make it float32", tmp_path / "n", casts)
+    twin = keras.models.clone_model(model, input_tensors=keras.Input((3,), name="x"))
+    twin.set_weights(model.get_weights())
+    hgq.convert(twin, tmp_path / "n", calibrate=X, verify=False)
+
+
+def test_indices_of_an_embedding_may_be_integers(tmp_path: Path) -> None:
+    x = keras.Input((3,), dtype="int32", name="x")
+    model = keras.Model(x, QEmbedding(9, 2)(x))
+    project = hgq.convert(model, tmp_path / "n", verify=False)
+    index = np.random.default_rng(0).integers(0, 9, (20, 3))
+    assert (project.predict(index) == np.asarray(model(index))).all()
+
+
 def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_tried(made: Path) -> None:
     graph = Project.load(made).graph
     check_memory(graph)
@@ -275,6 +294,38 @@ def test_a_full_disk_leaves_nothing_and_says_so(error: OSError, tmp_path: Path) 
         work.joinpath("half").write_text("x")
         raise error
     assert not list(tmp_path.iterdir())
+
+
+def test_what_failed_is_kept_but_replaces_nothing_that_is_no_project(tmp_path: Path) -> None:
+    target = tmp_path / "net"
+    assert free_failed(target).name == "net.failed"
+    (tmp_path / "net.failed").mkdir()
+    (tmp_path / "net.failed" / "model.ir").write_text("hgq-ir 1")
+    assert free_failed(target).name == "net.failed", "the last failure is enough"
+    (tmp_path / "net.failed" / "model.ir").rename(tmp_path / "net.failed2")  # now the first is no project, nor is this
+    assert free_failed(target).name == "net.failed3"
+
+
+def test_what_a_killed_process_left_goes_and_what_it_moved_away_comes_back(tmp_path: Path) -> None:
+    for name in (".net.7.tmp", ".net.7.old", ".net.failed.7.old", ".nets.7.tmp", ".net.failed.7.tmp"):
+        (tmp_path / name).mkdir()
+    with staged(tmp_path / "net"):
+        pass
+    # Another conversion may be making "nets" or "net.failed" now.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".net.failed.7.tmp", ".nets.7.tmp", "net", "net.failed"]
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "net"
+    link.symlink_to(tmp_path / "disk" / "net")
+    for content in "ab":
+        target = free_target(link)
+        with staged(target) as work:
+            (work / "model.ir").write_text(content)
+            replace(work, target)
+        assert link.is_symlink() and (tmp_path / "disk" / "net" / "model.ir").read_text() == content
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["disk", "model.ir", "net", "net"]
 
 
 def test_an_interrupt_between_two_renames_keeps_the_older_project(tmp_path: Path) -> None:
