@@ -35,17 +35,20 @@ KEYWORDS = frozenset(
 
 
 def step_origin(layer: str, number: int) -> str:
-    """What the nodes of one time step of a recurrent layer call the layer that they come from."""
-    return f"{layer}/step{number}"
+    """What the nodes of one time step of a recurrent layer call the layer that they come from.
+
+    Two slashes, which no path of models and layers has: a layer of a model in the model may be called ``step1``.
+    """
+    return f"{layer}//step{number}"
 
 
 def layer_of_step(origin: str) -> str | None:
     """The recurrent layer, if `origin` is one of its time steps.
 
-    >>> layer_of_step("encoder/gru/step12"), layer_of_step("gru")
+    >>> layer_of_step("encoder/gru//step12"), layer_of_step("encoder/step12")
     ('encoder/gru', None)
     """
-    match = re.fullmatch(r"(.+)/step\d+", origin)
+    match = re.fullmatch(r"(.+)//step\d+", origin)
     return match[1] if match else None
 
 

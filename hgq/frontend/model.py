@@ -132,6 +132,15 @@ def calls_of(functional: Any) -> list[tuple[Any, Any, int]]:
     return calls
 
 
+def call_name(functional: Any, operation: Any, call: int) -> str:
+    """What a call of a layer is called: ``dense``, then ``dense.2`` ..., unless another layer has that name."""
+    name = f"{operation.name}.{call + 1}" if call else operation.name
+    taken = {one.name for one in functional.operations if one is not operation}
+    while name in taken:
+        name += "_"
+    return name
+
+
 class Reader:
     """Reads a model while it is under construction: what is behind it already is read once.
 
@@ -154,9 +163,10 @@ class Reader:
         Raises:
             ConversionError: with every reason for which it cannot be converted.
         """
-        for operation, node, call in calls_of(keras.Model(_sources(tensor), tensor)):
+        functional = keras.Model(_sources(tensor), tensor)
+        for operation, node, call in calls_of(functional):
             if any(id(t) not in self._values for t in node.output_tensors):
-                name = operation.name if not call else f"{operation.name}.{call + 1}"
+                name = call_name(functional, operation, call)
                 made = _read(self._context, operation, node, name, self._values)
                 self._values |= {id(t): value for t, value in zip(node.output_tensors, made, strict=True)}
         value = self._values[id(tensor)]
@@ -182,8 +192,8 @@ def _walk(context: Context, functional: Any, given: Sequence[Value | None], pref
     """What a functional graph makes of its inputs; None for what cannot be converted."""
     values: dict[int, Value | None] = {id(t): v for t, v in zip(functional.inputs, given, strict=True)}
     for operation, node, call in calls_of(functional):
-        name = prefix + operation.name
-        made = _read(context, operation, node, name if not call else f"{name}.{call + 1}", values)
+        name = prefix + call_name(functional, operation, call)
+        made = _read(context, operation, node, name, values)
         for t, value in zip(node.output_tensors, made, strict=True):
             values[id(t)] = value
     return [values[id(t)] for t in functional.outputs]

@@ -304,9 +304,9 @@ def _keras_loss(
 
 def _left(model: keras.Model, owners: Owners) -> dict[str, str]:
     """Layers in which nothing could be moved."""
-    moved = {constant.layer.name for constant in owners.constants} | {one.layer.name for one in owners.rounders}
+    moved = {id(constant.layer) for constant in owners.constants} | {id(one.layer) for one in owners.rounders}
     return {
         layer.name: "no weight or type that may be moved"
         for layer, _ in priced_layers(model)
-        if layer.name not in moved
+        if id(layer) not in moved  # not by name, which layers of models in the model may share
     }

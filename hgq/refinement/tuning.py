@@ -51,8 +51,7 @@ def tuned(
     net.fit(given[0] if one[0] else given, wanted[0] if one[1] else wanted, BATCH, epochs, verbose=0)
     np.random.set_state(before)
     calibrate(net, given[0] if one[0] else given)
-    for layer, _ in priced_layers(net):
-        twin = next(other for other, _ in priced_layers(model) if other.name == layer.name)
+    for (layer, _), (twin, _) in zip(priced_layers(net), priced_layers(model), strict=True):  # names may be alike
         layer.beta.assign(twin.beta)
         layer.gamma = twin.gamma
     return copy_model(net)

@@ -15,7 +15,10 @@ from hgq.frontend.load import load_model
 from hgq.frontend.predict import keras_engine, layer_values
 from hgq.ir import Graph
 from hgq.layers import QActivation, QDense, QDenseBatchNorm
+from hgq.lower import lower
+from hgq.passes import optimise
 from hgq.quantizers import FracQuantizer, WidthQuantizer
+from hgq.report import layer_rows
 from hgq.training import calibrate
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
 from tests.frontend.conv_models import MODELS as CONV_MODELS
@@ -152,6 +155,20 @@ def test_a_layer_that_is_called_twice_is_read_twice() -> None:
     graph = read_model(model)
     assert [node.origin for node in graph if node.op == "dense"] == ["shared", "shared.2"]
     exact(model, graph)
+
+
+def test_every_call_has_a_name_of_its_own_and_none_looks_like_a_time_step() -> None:
+    def inner(name: str) -> keras.Model:
+        return keras.Sequential([keras.Input((2,)), QDense(2, name="step1"), QDense(2, name="step2")], name=name)
+
+    x = keras.Input((2,), name="x")
+    twice, other = QDense(2, name="f"), QDense(2, name="f.2")
+    model = keras.Model(x, other(twice(twice(inner("b")(inner("a")(x))))), name="net")
+    calibrate(model, np.random.default_rng(0).normal(size=(50, 2)))
+    graph = read_model(model)
+    names = ["a/step1", "a/step2", "b/step1", "b/step2", "f", "f.2_", "f.2"]
+    assert [origin for origin in dict.fromkeys(node.origin for node in graph) if origin != "x"] == names
+    assert [row["layer"] for row in layer_rows(graph, optimise(lower(graph, "net")))] == names
 
 
 def test_layer_values_are_those_of_the_golden_model() -> None:

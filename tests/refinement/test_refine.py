@@ -8,7 +8,9 @@ import pytest
 
 from hgq.frontend import read_model
 from hgq.layers import QDense
-from hgq.refinement.targets import make_targets
+from hgq.refinement.targets import Target, make_targets
+from hgq.refinement.tuning import tuned
+from hgq.resource import priced_layers
 from hgq.training import calibrate, refine
 from tests.refinement.models import made
 
@@ -41,6 +43,17 @@ def test_the_default_saves_luts_within_the_loss_and_a_number_of_luts_is_reached(
     assert found.cost[1] < found.cost[0] and found.losses[1][2] <= found.losses[0][2]
     less = refine(model, x, teacher, target_luts=0.6 * found.luts[0])
     assert less.cost[1] <= 0.6 * found.luts[0]
+
+
+def test_training_between_turns_keeps_the_prices_of_layers_of_one_name_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: None)
+    x = keras.Input((3,), name="x")
+    inner = [keras.Sequential([keras.Input((3,)), QDense(3, name="d", gamma=g)], name=f"m{g}") for g in (1, 2)]
+    model = keras.Model(x, inner[1](inner[0](x)))
+    arrays = {"x": np.random.default_rng(0).normal(size=(32, 3)).astype("float32")}
+    calibrate(model, arrays["x"])
+    targets = [Target("mse", arrays["x"], "y")]
+    assert [layer.gamma for layer, _ in priced_layers(tuned(model, arrays, targets, 32, 1, 1e-3, 0))] == [1, 2]
 
 
 def test_weights_of_outputs_are_not_left_out_in_silence() -> None:
