@@ -13,7 +13,7 @@ from hgq.folder import Folder, Progress
 from hgq.ir.evaluate import evaluate
 from hgq.plan import plan, target_from
 from hgq.ports import bus_width, pack, unpack
-from hgq.report.resources import measure, save_report
+from hgq.report.resources import joined, measure, save_report
 from hgq.sim.csim import run_csim
 from hgq.sim.icarus import VECTORS as ICARUS
 from hgq.sim.icarus import icarus_installed, simulate_icarus, spot_check
@@ -190,7 +190,8 @@ class Project(Folder):
             simulate: compares the mapped netlist (which `total` makes) with the integer model.
 
         Returns:
-            The tables, as report.json has them below ``resources`` and `family`.
+            The tables that were asked for. report.json keeps the other one below ``resources`` and `family` as well, if
+            it was counted on the same Verilog by the same Yosys.
 
         Raises:
             VerificationError: the mapped netlist does not compute what the model does.
@@ -205,7 +206,8 @@ class Project(Folder):
         )
         if mapped is not None and simulate:
             found["simulation"] = self._simulate_mapped(mapped, progress)
-        self.report.setdefault("resources", {})[family] = found
+        kept = self.report.setdefault("resources", {})
+        kept[family] = joined(kept.get(family), found)
         save_report(self.path, self.report)
         return found
 

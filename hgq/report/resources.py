@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def measure(
         ValueError: no such family; rows without modules.
     """
     kind = family_named(family)
-    result: dict[str, Any] = {"device": kind.device, "yosys": yosys_version(), "layers": [], "total": None}
+    texts = "\0".join(f"{path.name}\0{path.read_text(encoding='utf-8')}" for path in sources)
+    counted = {"device": kind.device, "yosys": yosys_version(), "verilog": sha256(texts.encode()).hexdigest()}
+    result: dict[str, Any] = counted | {"layers": [], "total": None}
     if any("modules" not in row or "lut_estimate" not in row for row in layers):
         raise ValueError(f"report.json of {top} comes from an older hgq and does not name the modules; convert again")
     present = {path.stem for path in sources}
@@ -94,6 +97,16 @@ def measure(
         result["total"] = _row("total, flattened", [(mapped[top].counts, 1)], estimate)
     result["seconds"] = round(sum(one.seconds for one in mapped.values()), 1)
     return result, mapped.get(top)
+
+
+def joined(before: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
+    """What `measure` found, and of an earlier count of the same Verilog what this one left out."""
+    if before is None or any(before.get(key) != found[key] for key in ("device", "yosys", "verilog")):
+        return found
+    kept = {key: before[key] for key in ("layers", "total") if before.get(key) and not found[key]}
+    if "total" in kept and "simulation" in before:  # it was the total that was simulated
+        kept["simulation"] = before["simulation"]
+    return found | kept
 
 
 def _row(name: str, parts: Iterable[tuple[dict[str, Any], int]], estimate: int | None) -> dict[str, Any]:

@@ -56,6 +56,22 @@ def test_the_command_counts_by_layer_and_in_total_and_files_it(folder: Path) -> 
     assert json.loads((folder / "report.json").read_text())["layers"], "the conversion's own report stays"
 
 
+def test_a_count_by_layer_keeps_the_total_that_was_counted_before_and_the_other_way_round(folder: Path) -> None:
+    project = Project.load(folder)
+    whole = project.resources("xcup", per_layer=False)
+    assert project.resources("xcup", total=False)["total"] is None
+    kept = json.loads((folder / "report.json").read_text())["resources"]["xcup"]
+    assert (kept["total"], kept["simulation"]) == (whole["total"], whole["simulation"]) and len(kept["layers"]) == 2
+    project.resources("xcup", per_layer=False, simulate=False)
+    found = json.loads((folder / "report.json").read_text())["resources"]["xcup"]
+    assert found["layers"] == kept["layers"] and "simulation" not in found, "what was kept is not what was counted now"
+    source = project.sources()[0]
+    text = source.read_text()
+    source.write_text(text + "// of another design\n")
+    assert project.resources("xcup", total=False) == project.report["resources"]["xcup"], "a total of other Verilog"
+    source.write_text(text)
+
+
 def test_json_of_another_family_without_layers_or_simulation(folder: Path) -> None:
     done = CliRunner().invoke(
         report_command.app, [str(folder), "--family", "ecp5", "--total", "--no-simulate", "--json"]
