@@ -15,8 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import hgq
 from hgq.errors import ConversionError
+from hgq.frontend.context import Unconvertible
 from hgq.importers.qonnx import OPERATIONS, QUANTIZERS
 from hgq.importers.qonnx.file import read_file
+from hgq.importers.qonnx.fold import FOLDED
 from hgq.importers.qonnx.staircase import NoLine, lines
 from tests.importers.golden import GOLDEN
 
@@ -29,6 +31,18 @@ def model_of(name: str) -> onnx.ModelProto:
 
 def node(model: onnx.ModelProto, kind: str, number: int = 0) -> onnx.NodeProto:
     return [one for one in model.graph.node if one.op_type == kind][number]
+
+
+def test_integer_constants_are_divided_and_raised_as_onnx_does() -> None:
+    """Towards 0, and of the type of the base: an exponent of 0.5 is no 0."""
+    x, y = np.array([-7, 7, -7, 7, -6, 0]), np.array([2, -2, -2, 2, 3, -5])
+    divided = FOLDED["Div"](None, [x, y], 13)
+    assert divided.tolist() == [-3, -3, 3, 3, -2, 0] and divided.dtype == x.dtype
+    assert FOLDED["Div"](None, [np.uint8([7]), np.uint8([2])], 13).tolist() == [3]
+    with pytest.raises(Unconvertible, match="by 0"):
+        FOLDED["Div"](None, [x, y * 0], 13)
+    raised = FOLDED["Pow"](None, [np.array([4, 9]), np.float32([0.5])], 13)
+    assert raised.tolist() == [2, 3] and raised.dtype == np.int64
 
 
 def attribute(kind: str, name: str, to: Any, number: int = 0) -> Change:

@@ -132,6 +132,25 @@ def _reshape(node: Node, xs: list[Any], opset: int) -> np.ndarray:
     return xs[0].reshape([int(n) for n in wanted])
 
 
+def _div(node: Node, xs: list[Any], opset: int) -> np.ndarray:
+    """Of integers, ONNX drops the fraction: -7 / 2 is -3."""
+    x, y = xs
+    if x.dtype.kind == "f":
+        return x / y
+    if not y.all():
+        raise Unconvertible("it divides the integer constant by 0", "export the model again")
+    down = x // y
+    return down + ((down < 0) & (down * y != x)).astype(down.dtype)
+
+
+def _pow(node: Node, xs: list[Any], opset: int) -> np.ndarray:
+    """Of the type of the base; an exponent may have a fraction that the base has not: 4 to the 0.5 is 2."""
+    x, y = xs
+    if x.dtype.kind != "f" and y.dtype.kind == "f":
+        return np.power(x.astype(np.float64), y).astype(x.dtype)
+    return np.power(x, y.astype(x.dtype))
+
+
 FOLDED: dict[str, Callable[[Node, list[Any], int], Any]] = {
     "Constant": _constant,
     "Identity": lambda node, xs, opset: xs[0],
@@ -147,8 +166,8 @@ FOLDED: dict[str, Callable[[Node, list[Any], int], Any]] = {
     "Add": lambda node, xs, opset: xs[0] + xs[1],
     "Sub": lambda node, xs, opset: xs[0] - xs[1],
     "Mul": lambda node, xs, opset: xs[0] * xs[1],
-    "Div": lambda node, xs, opset: xs[0] / xs[1] if xs[0].dtype.kind == "f" else xs[0] // xs[1],
-    "Pow": lambda node, xs, opset: np.power(xs[0], xs[1].astype(xs[0].dtype)),
+    "Div": _div,
+    "Pow": _pow,
     "Sqrt": lambda node, xs, opset: np.sqrt(xs[0]),
     "Reciprocal": lambda node, xs, opset: np.float32(1) / xs[0],
     "Neg": lambda node, xs, opset: -xs[0],
