@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hgq.errors import HGQError, VerificationError
 from hgq.ir.evaluate import evaluate
 from hgq.ir.graph import Graph
 from hgq.ports import Port, bus_width, pack
+from hgq.sim.sources import needed
 from hgq.sim.toolchain import lint
 from hgq.sim.verilator import RtlDesign, simulate
 from hgq.verify.proof import Layout, Prover
@@ -140,11 +141,23 @@ def self_test(
         left = [m for m in chosen if not result.killed[m] and m not in result.equal]
         if left:
             progress(f"self-test: {len(left)} mutants that nothing noticed: do they change anything?")
-            adder = [path for path in paths if path.name == "hgq_add3.v"]
-            found = equivalent(files, left, [*adder, *cells], Path(work))
+            own = {m.file for m in left}
+            below = {path for file in own for path in _needed(files, paths, cells, file)[1:]}
+            found = equivalent(files, left, sorted(below), Path(work))
             result.equal |= {m: f"all {n} patterns of what the part reads" for m, n in found.items()}
         result.seconds["cones"] = _cpu() - start
     return result
+
+
+def _needed(files: Mapping[str, str], paths: Sequence[Path], cells: Sequence[Path], file: str) -> list[Path]:
+    """The file of a module, and then those of what it instantiates.
+
+    Args:
+        files: the text of each of `paths` by name. cells: files of models of cells.
+    """
+    place = {path.name: path for path in (*cells, *paths)}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in cells} | dict(files)
+    return [place[name] for name in needed(texts, file.removesuffix(".v"))]
 
 
 def _cpu() -> float:
@@ -245,15 +258,14 @@ def _linted(
     folder.mkdir()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    adder = [folder / name for name in files if name == "hgq_add3.v"]
-    lint([*(folder / name for name in files), *cells], top)  # a lint that always fails would notice everything
+    paths = [folder / name for name in files]
+    lint([*paths, *cells], top)  # a lint that always fails would notice everything
     for k, mutant in enumerate(result.mutants, 1):
         progress(f"self-test: lint, mutant {k} of {len(result.mutants)}")
         path = folder / mutant.file
         path.write_text(mutated(files[mutant.file], mutant), encoding="utf-8")
-        sources = [path, *adder, *cells] if mutant.file != f"{top}.v" else [*(folder / n for n in files), *cells]
         try:
-            lint(sources, path.stem)
+            lint(_needed(files, paths, cells, mutant.file), path.stem)
         except HGQError:
             result.killed[mutant].append("lint")
         path.write_text(files[mutant.file], encoding="utf-8")
