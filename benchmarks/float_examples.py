@@ -41,7 +41,7 @@ def in_float(layer: keras.layers.Layer) -> keras.layers.Layer:
     if not type(layer).__module__.startswith("hgq."):
         return type(layer).from_config(config)
     twin = TWINS[type(layer)]
-    taken = inspect.signature(twin.__init__).parameters
+    taken = {*inspect.signature(twin.__init__).parameters, "name"}  # losses and metrics go by the names of outputs
     return twin(**{name: value for name, value in config.items() if name in taken and not _is_ours(value)})
 
 
