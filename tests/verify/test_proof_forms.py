@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hgq.verify.proof.atoms import Exhausted, Form
-from hgq.verify.proof.choices import choose, clamp, largest, negative, smallest
+from hgq.verify.proof.choices import choose, clamp, largest, limit, negative, smallest
 from hgq.verify.proof.counterexample import counterexample, evaluate
 from hgq.verify.proof.dropped import without_dropped_bits
 from hgq.verify.proof.forms import Space
@@ -142,6 +142,21 @@ def test_a_fault_in_one_entry_of_a_large_table_is_found() -> None:
         faulty = [*entries[:pattern], entries[pattern] + 1, *entries[pattern + 1 :]]
         found = counterexample(space, *(space.table(tuple(atoms), column) for column in (entries, faulty)))
         assert found == {i: pattern >> i & 1 for i in range(11)}
+
+
+def test_the_highest_bit_of_a_short_sum_is_missed_where_one_pattern_in_many_sets_it() -> None:
+    """A table of a sum becomes that sum: there is no table to aim at, but a window of few bits."""
+    space = Space()
+    atoms = bits_of(space, 10)
+    short = space.sum([(Form(0, {atom: 1}, 0, 1), 1 if n % 2 else -1) for n, atom in enumerate(atoms)], 11)
+    rest = space.sum([(space.leaf(n, -8, 7), 16 if n % 2 else -16) for n in range(10, 50)])
+
+    def neuron(term: Form) -> Form:
+        return space.window(limit(space, space.add(rest, term), None), 0, 6)
+
+    found = counterexample(space, neuron(short), neuron(space.window(short, 0, 4)))
+    assert found is not None
+    assert [found[n] for n in range(10)] == [0, 1] * 5, "only 11 + 5 has the bit"
 
 
 def test_two_constants_differ_without_any_input() -> None:
