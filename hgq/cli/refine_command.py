@@ -50,7 +50,10 @@ def refine(
         float | None,
         typer.Option(help="loss on unseen samples to stay below, with the fewest LUTs  [default: that of MODEL]"),
     ] = None,
-    loss: Annotated[Loss | None, typer.Option(help="what is kept low  [default: by the labels]")] = None,
+    loss: Annotated[
+        list[Loss] | None,
+        typer.Option(help="what is kept low; once, or once for each output, in order  [default: by the labels]"),
+    ] = None,
     samples: Annotated[int, typer.Option(min=300, help="how many samples are used at most")] = 30_000,
     held_out: Annotated[float, typer.Option(help="part of them that chooses no change")] = 0.4,
     calibrate: Annotated[
@@ -65,6 +68,7 @@ def refine(
 
     Exit codes: 0 done; 2 usage, model, data or tool; 3 a bug in hgq.
     """
+    kinds = [kind.value for kind in loss or ()]
     with exit_codes():
         check_files(model, out)
         x = load_arrays(data, "--data")
@@ -87,7 +91,7 @@ def refine(
                 lam=lam,
                 target_luts=target_luts,
                 max_loss=max_loss,
-                loss=None if loss is None else loss.value,
+                loss=kinds[0] if len(kinds) == 1 else kinds or None,
                 samples=samples,
                 held_out=held_out,
                 seed=seed,

@@ -115,7 +115,8 @@ def refine(
         target_luts: LUTs (`hgq.resource.model_luts`, about) to come down to, at the least loss.
         max_loss: unseen loss to stay below, with the fewest LUTs.
         loss: "crossentropy" (of logits, or of probabilities where the outputs lie in 0..1), "binary_crossentropy",
-            "mse" or "mae", for each output where there are several; None takes the one of `compile`, or by the labels.
+            "mse" or "mae", for each output where there are several; None takes the one of `compile`, or by the labels
+            (0 or 1 for each output: "binary_crossentropy" where the outputs lie in 0..1, else refused).
         samples: how many of `x` are used at most, drawn by `seed`.
         held_out: part of them that chooses no move; half of it accepts, half of it says when to stop.
         accept: False leaves the held-out test of each move out (for experiments).
@@ -141,9 +142,10 @@ def refine(
     if not owners.constants and not owners.rounders:
         raise HGQError(f"model '{model.name}' has nothing to refine: no layer with a kernel, no quantizer")
     arrays = _inputs(model, x)
-    chosen, parts = _split(len(next(iter(arrays.values()))), samples, held_out, seed, owners)
+    count = len(next(iter(arrays.values())))
+    chosen, parts = _split(count, samples, held_out, seed, owners)
     arrays = {name: a[chosen] for name, a in arrays.items()}
-    targets = make_targets(model, owners.graph, y, loss, _golden(owners, arrays)[1], chosen)
+    targets = make_targets(model, owners.graph, y, loss, _golden(owners, arrays)[1], chosen, count)
     say = print if verbose else (progress or (lambda line: None))
     options = {"add": add, "accept": accept, "caution": caution, "seed": seed, "progress": progress}
     luts = model_luts(twin), 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import keras
@@ -41,13 +42,19 @@ class Target:
 
 
 def make_targets(
-    model: keras.Model, graph: Graph, y: Any, loss: Any, outputs: Sequence[np.ndarray], samples: np.ndarray
+    model: keras.Model,
+    graph: Graph,
+    y: Any,
+    loss: Any,
+    outputs: Sequence[np.ndarray],
+    samples: np.ndarray,
+    count: int,
 ) -> list[Target]:
     """The targets of every output of a model.
 
     Args:
         y: None for the model's own outputs, else an array, or a list or dict of them, one for each output: class
-            numbers, probabilities, or numbers. All samples, of which `samples` are taken.
+            numbers, probabilities, or numbers. All `count` samples, of which `samples` are taken.
         loss: a name of `NAMES`, one for each output, or None: that of `compile`, else what fits the labels.
         outputs: what the model gives now for `samples`.
 
@@ -64,10 +71,8 @@ def make_targets(
         bounded = bool(np.all(rng.lo >= 0) and np.all(np.ldexp(rng.hi.astype(np.float64), -rng.frac) <= 1.0))
         picked = None if label is None else _numbers(name, label)
         if picked is not None:
-            if len(picked) <= samples.max(initial=0):
-                raise ValueError(
-                    f"y: {len(picked):,} labels of '{name}' for {int(samples.max()) + 1:,} samples or more"
-                )
+            if len(picked) != count:  # of more labels, too: nobody knows which are those of x
+                raise ValueError(f"y: {len(picked):,} labels of '{name}' for {count:,} samples")
             picked = picked[samples]
         targets.append(_target(name, out, picked, wanted, bounded))
     return targets
@@ -78,8 +83,8 @@ def _target(name: str, out: np.ndarray, label: np.ndarray | None, loss: Any, bou
     classes = shape[-1]
     kind, probabilities = _kind(name, loss, bounded)
     if kind is None:
-        kind = "crossentropy" if classes > 1 and (label is None or _classes(label, out.shape)) else "mse"
-        probabilities = bounded and kind == "crossentropy"
+        kind = _fitting(name, label, shape, bounded)
+        probabilities = bounded and kind.endswith("crossentropy")
     if label is None:
         values = _own(out.reshape(shape), kind, probabilities)
     elif kind == "crossentropy" and label.size * classes == out.size:
@@ -98,6 +103,20 @@ def _target(name: str, out: np.ndarray, label: np.ndarray | None, loss: Any, bou
         )
     values = values.reshape(len(out), -1, classes).astype(np.float32)
     return Target(kind + (PROBABILITIES if probabilities else ""), values, name)
+
+
+def _fitting(name: str, label: np.ndarray | None, shape: tuple[int, ...], bounded: bool) -> str:
+    """The kind of loss that labels are of, where nothing else says it."""
+    if shape[-1] > 1 and (label is None or _classes(label, shape)):
+        return "crossentropy"
+    if label is None or label.size != prod(shape) or not ((label == 0) | (label == 1)).all():
+        return "mse"
+    if not bounded:
+        raise ValueError(
+            f"y: the labels of '{name}' are 0 or 1, its outputs any numbers: logits, or 0 and 1 as they are? "
+            "Fix: say loss='binary_crossentropy' or loss='mse' (hgq-refine: --loss)."
+        )
+    return "binary_crossentropy"
 
 
 def _classes(label: np.ndarray, shape: tuple[int, ...]) -> bool:

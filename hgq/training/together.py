@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from hgq.resource import set_cost
 from hgq.training.beta import BetaSchedule
+from hgq.training.freeze import widths_held
 
 Arrays = Any
 
@@ -20,8 +22,8 @@ def fit_together(
     x: np.ndarray,
     y: np.ndarray,
     *,
-    optimizer: keras.optimizers.Optimizer,
-    loss: Callable[[Any, Any], Any],
+    optimizer: keras.optimizers.Optimizer | str,
+    loss: Callable[[Any, Any], Any] | str,
     epochs: int,
     batch_size: int = 256,
     schedules: Sequence[BetaSchedule] | None = None,
@@ -39,8 +41,8 @@ def fit_together(
     Args:
         models: built, with the same layers and shapes; they are changed in place.
         x, y: one array each, that fit into memory; the batch axis first.
-        optimizer: a new one, with its settings; each model gets a copy of its state.
-        loss: of keras.losses.
+        optimizer: as in `compile`, a new one; each model gets a copy of its state.
+        loss: as in `compile`, one; its mean over the batch counts.
         schedules: of beta, one for each model; None leaves beta as it is.
         validation_data: samples and labels for ``val_loss`` and ``val_metric`` after each epoch.
         metric: ``(y, outputs) -> a number for each sample``.
@@ -51,11 +53,16 @@ def fit_together(
         and "val_metric": arrays of shape (epochs, models).
 
     Raises:
-        ValueError: another back end than JAX, models that do not match, or data that do not.
+        ValueError: another back end than JAX, models that do not match, or data that do not; a model or an optimizer
+            that this cannot train.
     """
-    first = _checked(models, x, y, epochs, batch_size, schedules)
+    optimizer, given = keras.optimizers.get(optimizer), keras.losses.get(loss)
+    first = _checked(models, x, y, epochs, batch_size, schedules, optimizer)
     import jax
     from jax import numpy as jnp
+
+    def task(y: Any, out: Any) -> Any:
+        return keras.ops.mean(given(y, out))
 
     optimizer.build(first.trainable_variables)
     state: tuple[Any, Any, Any] = (
@@ -67,7 +74,7 @@ def fit_together(
 
     def price(trained: Arrays, rest: Arrays, picked: Any) -> Any:
         out, rest, losses = first.stateless_call(trained, rest, x[picked], training=True, return_losses=True)
-        return loss(y[picked], out) + sum(losses), rest
+        return task(y[picked], out) + sum(losses), rest
 
     def step(state: Arrays, picked: Any) -> Any:
         trained, rest, held = state
@@ -85,7 +92,7 @@ def fit_together(
     def judge(state: Arrays, x: Any, y: Any) -> Any:
         def one(state: Arrays) -> Any:
             out, _ = first.stateless_call(state[0], state[1], x, training=False)
-            return loss(y, out), keras.ops.mean(metric(y, out))
+            return task(y, out), keras.ops.mean(metric(y, out))
 
         return jax.vmap(one)(state)
 
@@ -123,6 +130,7 @@ def _checked(
     epochs: int,
     batch_size: int,
     schedules: Sequence[BetaSchedule] | None,
+    optimizer: keras.optimizers.Optimizer,
 ) -> keras.Model:
     """The first model, after all were compared with it."""
     if keras.backend.backend() != "jax":
@@ -132,7 +140,25 @@ def _checked(
         )
     if not models:
         raise ValueError("fit_together: no models were given")
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError("fit_together: a model was given twice. Fix: make one for each seed or price.")
+    if optimizer.built and int(optimizer.iterations):
+        raise ValueError(
+            f"fit_together: the optimizer '{optimizer.name}' has done {int(optimizer.iterations)} steps with another "
+            "model, whose momentum it has. Fix: give a new one."
+        )
+    if optimizer.use_ema:
+        raise ValueError(
+            "fit_together: use_ema=True, but averages would be computed and not used. Fix: leave it out of the optimizer."
+        )
     for n, model in enumerate(models):
+        if not model.built:
+            raise ValueError(f"fit_together: model {n} is not built. Fix: begin it with keras.Input(...).")
+        if widths_held(model):
+            raise ValueError(
+                f"fit_together: the widths of model {n} are held, each model's at values of its own, which one compiled "
+                "step cannot do. Fix: hgq.training.release_widths(model), or train the models one after the other."
+            )
         for kind in ("trainable_variables", "non_trainable_variables"):
             own, wanted = ([f"{v.name} {tuple(v.shape)}" for v in getattr(m, kind)] for m in (model, models[0]))
             for one, other in itertools.zip_longest(own, wanted, fillvalue="none"):
@@ -141,6 +167,9 @@ def _checked(
                         f"fit_together: model {n} has the variable {one} where model 0 has {other}. "
                         "Fix: give models that the same function made."
                     )
+    for what, array in (("x", x), ("y", y)):
+        if not hasattr(array, "shape"):
+            raise ValueError(f"fit_together: {what} is a {type(array).__name__}; give one array")
     if len(x) != len(y) or not 1 <= batch_size <= len(x) or epochs < 1:
         raise ValueError(
             f"fit_together: {len(x)} samples, {len(y)} labels, batches of {batch_size}, {epochs} epochs; there must be "
@@ -157,4 +186,23 @@ def _checked(
             raise ValueError(f"fit_together: schedules of {' and of '.join(costs)}. Fix: give all the same cost.")
         for model in models:
             set_cost(model, costs[0])
+    first = _computed(models[0], x[:batch_size])
+    for n, model in enumerate(models[1:], 1):
+        if _computed(model, x[:batch_size]) != first:
+            raise ValueError(
+                f"fit_together: model {n} computes something else from its variables than model 0: another activation, "
+                "rounding, cost, gamma, rate of dropout or the like. Fix: give models that the same function made."
+            )
     return models[0]
+
+
+def _computed(model: keras.Model, x: np.ndarray) -> tuple[str, list[Any]]:
+    """What a training step of the model computes, values of variables left out."""
+    import jax
+
+    def answer(trained: Arrays, rest: Arrays) -> Any:
+        return model.stateless_call(trained, rest, x, training=True, return_losses=True)
+
+    values = ([v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables])
+    made = jax.make_jaxpr(answer)(*values)
+    return re.sub(r"0x[0-9a-f]+", "", str(made)), [np.asarray(constant).tolist() for constant in made.consts]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hgq.frontend import read_model
-from hgq.layers import QDense
+from hgq.layers import QDense, QFunction
+from hgq.quantizers import FracQuantizer
 from hgq.refinement.targets import Target, make_targets
 from hgq.refinement.tuning import tuned
 from hgq.resource import priced_layers
@@ -60,12 +61,22 @@ def test_weights_of_outputs_are_not_left_out_in_silence() -> None:
     x = keras.Input((3,))
     model = keras.Model(x, [QDense(2)(x), QDense(2)(x)])
     calibrate(model, np.ones((1, 3)))
-    given = model, read_model(model), None, None, [np.zeros((4, 2))] * 2, np.arange(4)
+    given = model, read_model(model), None, None, [np.zeros((4, 2))] * 2, np.arange(4), 4
     model.compile(loss=["mse", "mae"], loss_weights=[1, 1])
     assert [target.loss for target in make_targets(*given)] == ["mse", "mae"]
     model.compile(loss=["mse", "mae"], loss_weights=[1, 0.5])
     with pytest.raises(ValueError, match=r"loss_weights=\[1, 0.5\], but here all outputs count alike"):
         make_targets(*given)
+
+
+def test_labels_of_0_and_1_for_outputs_in_0_to_1_are_of_a_binary_crossentropy() -> None:
+    whether = FracQuantizer(f0=4, overflow="SAT", granularity="tensor")
+    model = keras.Sequential([keras.Input((3,)), QDense(2), QFunction("sigmoid", output_quantizer=whether)])
+    calibrate(model, np.linspace(-2, 2, 60).reshape(20, 3))
+    out, both = [np.full((4, 2), 0.5)], np.array([[1, 1], [0, 0], [1, 0], [0, 1]])
+    for labels, kind in ((both, "binary_crossentropy_of_probabilities"), (both * 0.5, "mse")):
+        (target,) = make_targets(model, read_model(model), labels, None, out, np.arange(4), 4)
+        assert target.loss == kind
 
 
 def test_an_interruption_keeps_the_best_model_so_far(net) -> None:
@@ -100,6 +111,8 @@ def test_training_between_two_rounds_is_taken_only_if_it_helps(net) -> None:
         ({"lam": -1.0}, "lam=-1"),
         ({"y": np.full(900, 7)}, r"labels of '.*' lie in 7..7, its outputs are 3 classes"),
         ({"y": np.zeros((900, 4))}, r"shape \(4,\)"),
+        ({"y": np.zeros(950)}, "950 labels of '.*' for 900 samples"),
+        ({"y": np.ones((900, 3))}, "0 or 1, its outputs any numbers.*loss='binary_crossentropy' or loss='mse'"),
         ({"loss": "hinge"}, "loss 'hinge'.* not supported"),
         ({"samples": 200}, "300 samples are the least"),
         ({"held_out": 1.0}, "held_out=1.0"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hgq.layers import QDense
-from hgq.training import BetaSchedule, fit_together
+from hgq.training import BetaSchedule, fit_together, hold_widths
 
 RNG = np.random.default_rng
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -22,9 +22,9 @@ def data():
     return x, (x.sum(axis=1) > 0).astype(np.int32)
 
 
-def model(seed=0, units=3):
+def model(seed=0, units=3, activation="relu", **options):
     keras.utils.set_random_seed(seed)
-    return keras.Sequential([keras.Input((4,)), QDense(units, "relu"), QDense(2)])
+    return keras.Sequential([keras.Input((4,)), QDense(units, activation, **options), QDense(2)])
 
 
 def together_is_in_turn():
@@ -33,8 +33,9 @@ def together_is_in_turn():
     schedules = [BetaSchedule(1e-6, beta, epochs=3) for beta in (1e-6, 1e-2, 1e-2)]
 
     made = [model(seed) for seed in (0, 0, 5)]
-    history = fit_together(
-        made, x, y, optimizer=keras.optimizers.Adam(0.01), loss=LOSS, epochs=3, batch_size=96,
+    mean = lambda y, z: keras.losses.sparse_categorical_crossentropy(y, z, from_logits=True)  # noqa: E731
+    history = fit_together(  # a loss that gives a number for each sample
+        made, x, y, optimizer=keras.optimizers.Adam(0.01), loss=mean, epochs=3, batch_size=96,
         schedules=schedules, validation_data=(x, y),
     )  # fmt: skip
     assert {name: found.shape for name, found in history.items()} == dict.fromkeys(
@@ -81,6 +82,21 @@ def what_does_not_match():
     refused("1 schedules for 2 models", [model(), model()], schedules=[BetaSchedule(1e-6, 1e-4, epochs=2)])
     unlike = [BetaSchedule(1e-6, 1e-4, epochs=2, cost=cost) for cost in ("ebops", "luts")]
     refused("ebops and of luts", [model(), model()], schedules=unlike)
+    # The step is compiled from model 0: what another computes with the same variables would never be asked.
+    for other in ({"activation": "hard_tanh"}, {"gamma": 1e-3}, {"cost": "luts"}):
+        refused("model 1 computes something else", [model(), model(seed=1, **other)])
+    held = model(1)
+    hold_widths(held)
+    refused("widths of model 1 are held", [model(), held])
+    one = model()
+    refused("given twice", [one, one])
+    refused("model 0 is not built", [keras.Sequential([QDense(2)])])
+    refused("use_ema", [model()], optimizer=keras.optimizers.Adam(use_ema=True))
+    used = keras.optimizers.Adam()
+    used.build(one.trainable_variables)
+    used.iterations.assign(7)
+    refused("has done 7 steps", [model()], optimizer=used)
+    refused("x is a list", [model()], x=data()[0].tolist())
 
 
 def test_another_back_end_is_refused_by_name():
