@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from hgq.resource import COSTS, priced_layers, set_cost
-from hgq.training.freeze import end_freeze
+from hgq.training.freeze import start_run
 from hgq.training.progress import add_cost
 
 
@@ -49,7 +49,7 @@ class BetaSchedule(keras.callbacks.Callback):
         return self.beta_end if part == 1.0 else self.beta_start * (self.beta_end / self.beta_start) ** part
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        end_freeze(self.model)
+        start_run(self.model, "BetaSchedule")
         if not priced_layers(self.model):
             raise ValueError(f"BetaSchedule: model '{self.model.name}' has no quantised layer to set beta of.")
         set_cost(self.model, self.cost)

@@ -11,7 +11,7 @@ from keras import ops
 
 from hgq.resource import COSTS, priced_layers, set_cost
 from hgq.training.direction import lower_is_better
-from hgq.training.freeze import end_freeze, widths_held
+from hgq.training.freeze import start_run, widths_held
 from hgq.training.progress import add_cost
 
 FASTEST = math.log(2.0)
@@ -103,7 +103,7 @@ class Budget(keras.callbacks.Callback):
         return self.target * self.start ** (1.0 - part)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        end_freeze(self.model)
+        start_run(self.model, "Budget")
         if not priced_layers(self.model):
             raise ValueError(f"Budget: model '{self.model.name}' has no quantised layer to set beta of.")
         set_cost(self.model, self.cost)

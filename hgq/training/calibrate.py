@@ -29,7 +29,7 @@ def calibrate(model: keras.Model, x: Any, batch_size: int | None = None) -> int:
         batch_size: samples at a time; by default as many as make two million input elements, up to 16,384.
     """
     tracking = _tracking(model)
-    samples = _samples(x, "calibration data")
+    samples = count_samples(x, "calibration data")
     known = [(v, np.array(ops.convert_to_numpy(v.value))) for q in tracking for v in (q.lo, q.hi, q.seen)]
     for quantizer in tracking:
         quantizer.reset_range()
@@ -79,7 +79,7 @@ def count_wraps(model: keras.Model, x: Any, batch_size: int | None = None) -> di
     for quantizer in watched:
         quantizer.observer = count
     try:
-        for batch in _batches(x, _samples(x, "data"), batch_size):
+        for batch in _batches(x, count_samples(x, "data"), batch_size):
             model(batch, training=False)
     finally:
         for quantizer in watched:
@@ -91,9 +91,21 @@ def _tracking(model: keras.Model) -> list[FracQuantizer]:
     return [q for _, _, q in model_quantizers(model) if isinstance(q, FracQuantizer) and q.tracks_data]
 
 
-def _samples(x: Any, what: str) -> int:
-    arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
-    sizes = {len(array) if array.ndim else 0 for array in arrays}
+def count_samples(x: Any, what: str) -> int:
+    """How many samples the inputs of a model have.
+
+    Raises:
+        ValueError: no arrays, none or unequal numbers of samples, or a NaN; `what` names it.
+    """
+    given = keras.tree.flatten(x)
+    for one in given:
+        if not hasattr(one, "shape") or not len(one.shape):
+            raise ValueError(
+                f"{what}: has a {type(one).__name__}, which is no array of samples. "
+                "Fix: give arrays; of a tf.data.Dataset or generator: np.concatenate([x for x, y in batches])."
+            )
+    arrays = [np.asarray(array) for array in given]
+    sizes = {len(array) for array in arrays}
     if len(sizes) != 1 or sizes == {0}:
         raise ValueError(f"{what}: the inputs have {sorted(sizes)} samples; all must have the same number, at least 1")
     for array in arrays:

@@ -13,6 +13,7 @@ from keras import ops
 
 from hgq.layers.walk import model_quantizers
 from hgq.quantizers.exact import Tensor
+from hgq.resource import priced_layers
 
 START = 0.01
 """Part that the weights from which averaging starts may have in the end: they were trained at a higher rate."""
@@ -111,6 +112,21 @@ def end_freeze(model: keras.Model) -> None:
         release_widths(model)
 
 
+def start_run(model: keras.Model, who: str) -> None:
+    """What a callback does at the beginning of a run, for a model that it sets variables of.
+
+    Raises:
+        ValueError: the variables are not there yet. Keras on TensorFlow makes them in the first step.
+    """
+    end_freeze(model)
+    waiting = next((layer for layer, _ in priced_layers(model) if not layer.built), None)
+    if waiting is not None:
+        raise ValueError(
+            f"{who}: model '{model.name}' is not built: {waiting} has no variables yet. "
+            "Fix: begin it with keras.Input(shape), or call model.build((None, *shape)) before fit."
+        )
+
+
 def damp(model: keras.Model, part: float) -> None:
     """Moves each weight by `part` of the way to its quantised value: ``w - part * (w - q(w))``.
 
@@ -165,7 +181,7 @@ class Freeze(keras.callbacks.Callback):
         return math.ceil(round((1.0 - self.fraction) * epochs, 6))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        end_freeze(self.model)
+        start_run(self.model, "Freeze")
         if not _widths(self.model):
             raise ValueError(f"Freeze: model '{self.model.name}' has no quantised layer whose widths could be held.")
 

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from hgq.resource import COSTS, priced_layers
-from hgq.training.calibrate import calibrate
+from hgq.training.calibrate import calibrate, count_samples
 from hgq.training.direction import lower_is_better
 from hgq.training.freeze import end_freeze, show_averages
 from hgq.training.progress import add_cost
@@ -65,6 +65,8 @@ class ParetoFront(keras.callbacks.Callback):
         if not 0 <= tolerance < math.inf:
             raise ValueError(f"ParetoFront: tolerance={tolerance}; it must be 0 or more")
         self.folder, self.metric, self.tolerance, self.mode = Path(folder), metric, tolerance, mode
+        if calibrate is not None:
+            count_samples(calibrate, "ParetoFront: calibrate")  # now, not after an epoch
         self.calibration_data = calibrate
         self.points: list[dict[str, Any]] = []
         self._found: dict[str, Any] = {}

@@ -206,6 +206,14 @@ def test_freeze_and_budget_want_a_quantised_model():
             callback.on_train_begin()
 
 
+def test_a_model_that_is_not_built_is_named():
+    later = keras.Sequential([QDense(2)])
+    for callback in (Freeze(), Budget(100), BetaSchedule(1e-6, 1e-4)):
+        callback.set_model(later)
+        with pytest.raises(ValueError, match="is not built: QDense '.*' has no variables yet.*keras.Input"):
+            callback.on_train_begin()
+
+
 # --- budget ---------------------------------------------------------------------------------------------------------
 
 

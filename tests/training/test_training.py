@@ -310,6 +310,9 @@ def test_several_inputs_are_sliced_together():
     assert calibrate(made, x, batch_size=100) == 128
     with pytest.raises(ValueError, match=r"\[64, 128\] samples"):
         calibrate(made, x | {"b": x["b"][:64]})
+    for no_array, kind in ((iter([x]), "iterator"), ({"a": x["a"], "b": [[1.0, 2.0]]}, "float"), (np.float32(1), "float")):
+        with pytest.raises(ValueError, match=f"has a .*{kind}.*, which is no array of samples"):
+            ParetoFront("nowhere", calibrate=no_array)
 
 
 def test_a_copy_is_independent_and_equal():
