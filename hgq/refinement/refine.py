@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgq.data import tensors
 from hgq.errors import HGQError, IRError
 from hgq.fixed import decode, encode
-from hgq.frontend.model import input_shapes
+from hgq.frontend.model import functional_of, input_shapes
 from hgq.ir.evaluate import evaluate
 from hgq.refinement.descent import Goal, Parts, Search, State, descend, kinds_of
 from hgq.refinement.native import Evaluator
@@ -107,7 +108,7 @@ def refine(
 
     Args:
         model: anything that can be converted; it is not changed. Ranges must be known (calibrated or trained).
-        x: training inputs, as `model.predict` takes them.
+        x: training inputs: an array; a list, or a dict by the names of the inputs, where there are several.
         y: class numbers, or better a teacher's probabilities (noisy labels are fitted as well); targets for "mse" and
             "mae". None: the model's own outputs, so that it stays what it is with fewer LUTs.
         lam: the loss that a LUT may cost. One of `lam`, `target_luts` and `max_loss`; by default the fewest LUTs whose
@@ -141,7 +142,8 @@ def refine(
     owners = find_owners(twin)
     if not owners.constants and not owners.rounders:
         raise HGQError(f"model '{model.name}' has nothing to refine: no layer with a kernel, no quantizer")
-    arrays = _inputs(model, x)
+    shapes = input_shapes(model)
+    arrays = dict(zip(shapes, tensors(x, shapes, "x"), strict=True))
     count = len(next(iter(arrays.values())))
     chosen, parts = _split(count, samples, held_out, seed, owners)
     arrays = {name: a[chosen] for name, a in arrays.items()}
@@ -188,7 +190,7 @@ def refine(
         luts=(luts[0], model_luts(twin)),
         cost=(first.cost, best.cost),
         losses=(first.losses, best.losses),
-        keras_losses=tuple(_keras_loss(one, owners, arrays, targets, seen) for one in (model, twin)),
+        keras_losses=tuple(_keras_loss(one, arrays, targets, seen) for one in (model, twin)),
         loss={target.output: target.loss.replace("_", " ") for target in targets},
         tried=kinds_of(tried),
         kept=kinds_of(kept),
@@ -223,29 +225,6 @@ def _goal(lam: float | None, target_luts: float | None, max_loss: float | None) 
         if not 0 <= value < float("inf"):
             raise ValueError(f"refine: {name}={value}; it must be 0 or more")
     return Goal(lam, target_luts, max_loss)
-
-
-def _inputs(model: keras.Model, x: Any) -> dict[str, np.ndarray]:
-    """The arrays by the names of the model's inputs."""
-    shapes = input_shapes(model)
-    if isinstance(x, Mapping):
-        missing = [name for name in shapes if name not in x]
-        if missing:
-            raise ValueError(f"x: there is nothing for the input '{missing[0]}'; got {', '.join(map(str, x))}")
-        given = [x[name] for name in shapes]
-    else:
-        given = list(x) if isinstance(x, list | tuple) else [x]
-    if len(given) != len(shapes):
-        raise ValueError(f"x: {len(given)} arrays for the {len(shapes)} inputs {', '.join(shapes)}")
-    arrays = {name: np.asarray(a) for name, a in zip(shapes, given, strict=True)}
-    for name, a in arrays.items():
-        if a.shape[1:] != shapes[name]:
-            raise ValueError(f"x: the input '{name}' takes shape (samples, *{shapes[name]}), got {a.shape}")
-    if len({len(a) for a in arrays.values()}) > 1:
-        raise ValueError(
-            f"x: the inputs have {sorted({len(a) for a in arrays.values()})} samples; all must have the same"
-        )
-    return arrays
 
 
 def _split(count: int, samples: int, held_out: float, seed: int, owners: Owners) -> tuple[np.ndarray, Parts]:
@@ -290,15 +269,15 @@ def _check_written(twin: keras.Model, search: Search, arrays: dict[str, np.ndarr
             raise IRError(f"the refined model computes another '{name}' than refinement did")
 
 
-def _keras_loss(
-    model: keras.Model, owners: Owners, arrays: dict[str, np.ndarray], targets: list[Target], seen: slice
-) -> float:
+def _keras_loss(model: keras.Model, arrays: dict[str, np.ndarray], targets: list[Target], seen: slice) -> float:
     """The loss of Keras' own predictions for some samples."""
-    x = [arrays[name][seen] for name in owners.graph.inputs]
+    flat = functional_of(model)
+    net = keras.Model(flat.inputs, flat.outputs)  # whose inputs go by their order, where the model's are a dict
+    x = [arrays[name][seen] for name in input_shapes(model)]
     parts = []
     for start in range(0, len(x[0]), PREDICTED):
         batch = [keras.ops.convert_to_tensor(one[start : start + PREDICTED]) for one in x]
-        made = keras.tree.flatten(model(batch if len(x) > 1 else batch[0], training=False))
+        made = keras.tree.flatten(net(batch if len(x) > 1 else batch[0], training=False))
         parts.append([np.asarray(keras.ops.convert_to_numpy(one)) for one in made])
     predicted = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return sum(Target(t.loss, t.values[seen]).keras_loss(p) for t, p in zip(targets, predicted, strict=True))

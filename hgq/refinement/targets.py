@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgq.frontend.model import functional_of
 from hgq.ir.graph import Graph
 
 NAMES = ("crossentropy", "binary_crossentropy", "mse", "mae")
@@ -61,8 +62,7 @@ def make_targets(
     Raises:
         ValueError: naming the output, what does not fit, and what would.
     """
-    names = [str(name) for name in getattr(model, "output_names", [])]
-    names = names if len(names) == len(outputs) else [f"output {n}" for n in range(len(outputs))]
+    names = _names(model)
     labels = _spread("y", y, names)
     losses = _spread("loss", loss if loss is not None else _compiled(model), names)
     targets = []
@@ -76,6 +76,15 @@ def make_targets(
             picked = picked[samples]
         targets.append(_target(name, out, picked, wanted, bounded))
     return targets
+
+
+def _names(model: keras.Model) -> list[str]:
+    """Of the outputs: keys of a dict, else of their layers."""
+    flat = functional_of(model)
+    given = getattr(flat, "_outputs_struct", None)
+    if isinstance(given, Mapping) and len(given) == len(flat.outputs):
+        return sorted(given)  # as Keras flattens it
+    return [tensor._keras_history.operation.name for tensor in flat.outputs]
 
 
 def _target(name: str, out: np.ndarray, label: np.ndarray | None, loss: Any, bounded: bool) -> Target:
@@ -167,9 +176,11 @@ def _kind(name: str, loss: Any, bounded: bool) -> tuple[str | None, bool]:
         "mean_squared_error": "mse",
         "mean_absolute_error": "mae",
     }
-    if label not in kinds or smooth:
+    left_out = getattr(loss, "ignore_class", getattr(loss, "_fn_kwargs", {}).get("ignore_class"))
+    if label not in kinds or smooth or left_out is not None:
+        how = " with label smoothing" if smooth else f" with ignore_class={left_out}" if left_out is not None else ""
         raise ValueError(
-            f"refine: the loss {label!r}{' with label smoothing' if smooth else ''} of '{name}' is not supported. "
+            f"refine: the loss {label!r}{how} of '{name}' is not supported. "
             f"Fix: pass loss= one of {', '.join(NAMES)}; labels may be probabilities."
         )
     return kinds[label], kinds[label].endswith("crossentropy") and not logits
@@ -195,7 +206,8 @@ def _spread(what: str, given: Any, names: Sequence[str]) -> list[Any]:
         if missing:
             raise ValueError(f"{what}: there is none for the output '{missing[0]}'; got {', '.join(map(str, given))}")
         return [given[name] for name in names]
-    if isinstance(given, list | tuple) and (len(names) > 1 or (len(given) == 1 and not np.isscalar(given[0]))):
+    alone = isinstance(given, list | tuple) and len(given) == 1 and (what == "loss" or not np.isscalar(given[0]))
+    if isinstance(given, list | tuple) and (len(names) > 1 or alone):
         if len(given) != len(names):
             raise ValueError(f"{what}: {len(given)} given for {len(names)} outputs ({', '.join(names)})")
         return list(given)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from hgq.frontend.model import input_shapes
+from hgq.frontend.model import functional_of, input_shapes
 from hgq.layers.walk import model_quantizers
 from hgq.refinement.targets import PROBABILITIES, Target
 from hgq.resource import priced_layers
@@ -41,16 +41,18 @@ def tuned(
     steps = epochs * -(-samples // BATCH)
     outputs = [tuple(size or 1 for size in tensor.shape[1:]) for tensor in net.outputs]
     wanted = [t.values[:samples].reshape(samples, *shape) for t, shape in zip(targets, outputs, strict=True)]
-    net.compile(
+    flat = functional_of(net)
+    fitted = keras.Model(flat.inputs, flat.outputs)  # whose inputs go by their order, where the model's are a dict
+    fitted.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
         [_keras_loss(target) for target in targets],
     )
     before = np.random.get_state()
     keras.utils.set_random_seed(seed)
     one = len(given) == 1, len(wanted) == 1
-    net.fit(given[0] if one[0] else given, wanted[0] if one[1] else wanted, BATCH, epochs, verbose=0)
+    fitted.fit(given[0] if one[0] else given, wanted[0] if one[1] else wanted, BATCH, epochs, verbose=0)
     np.random.set_state(before)
-    calibrate(net, given[0] if one[0] else given)
+    calibrate(fitted, given[0] if one[0] else given)
     for (layer, _), (twin, _) in zip(priced_layers(net), priced_layers(model), strict=True):  # names may be alike
         layer.beta.assign(twin.beta)
         layer.gamma = twin.gamma

@@ -184,6 +184,11 @@ class Freeze(keras.callbacks.Callback):
         start_run(self.model, "Freeze")
         if not _widths(self.model):
             raise ValueError(f"Freeze: model '{self.model.name}' has no quantised layer whose widths could be held.")
+        if getattr(getattr(self.model, "optimizer", None), "use_ema", False):
+            raise ValueError(
+                "Freeze: the optimizer averages, too (use_ema=True), and puts averages in place of held widths. "
+                "Fix: leave use_ema out; Freeze averages the weights."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if epoch < self.start:

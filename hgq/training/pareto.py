@@ -18,7 +18,7 @@ from hgq.resource import COSTS, priced_layers
 from hgq.training.calibrate import calibrate, count_samples
 from hgq.training.direction import lower_is_better
 from hgq.training.freeze import end_freeze, show_averages
-from hgq.training.progress import add_cost
+from hgq.training.progress import add_cost, require_ranges
 
 _CHECKPOINT = re.compile(r"epoch\d{5}-(ebops|luts)\d+-[0-9a-f.e+-]+\.keras")
 _COLUMNS = ("file", "epoch", "metric", "ebops", "luts", "bits")
@@ -118,6 +118,7 @@ class ParetoFront(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if self._training and self.calibration_data is not None:
+            require_ranges(self.model)  # which calibration would hide
             show_averages(self.model)
             calibrate(self.model, self.calibration_data)
 

@@ -32,10 +32,26 @@ def add_cost(model: keras.Model, logs: dict[str, Any] | None, *, again: bool = F
         again: the model has changed since.
     """
     if logs is not None and (again or "ebops" not in logs):
+        require_ranges(model)
         show_averages(model)
         logs["ebops"] = model_ebops(model)
         logs["luts"] = model_luts(model)
         logs["bits"] = round(mean_bits(model), 3)
+
+
+def require_ranges(model: keras.Model) -> None:
+    """Refuses a model whose layers were never called as in training, although an epoch has passed.
+
+    Keras on JAX calls a model of a class of its own without telling its layers what for: they then infer, where every
+    number without a range is 0, and neither widths nor prices are trained.
+    """
+    tracking = [q for _, _, q in model_quantizers(model) if getattr(q, "tracks_data", False)]
+    if tracking and not any(q.range_known for q in tracking):
+        raise ValueError(
+            f"model '{model.name}': in a whole epoch none of its quantised layers was called with training=True. "
+            f"Fix: in {type(model).__name__}.call(self, x, training=False), give training on: layer(x, "
+            "training=training); or make a keras.Sequential or keras.Model(inputs, outputs)."
+        )
 
 
 def mean_bits(model: keras.Model) -> float:

@@ -149,15 +149,15 @@ def _checked(
         )
     if optimizer.use_ema:
         raise ValueError(
-            "fit_together: use_ema=True, but averages would be computed and not used. Fix: leave it out of the optimizer."
+            "fit_together: the optimizer averages weights (use_ema=True), which nothing would use. Fix: leave it out."
         )
     for n, model in enumerate(models):
         if not model.built:
             raise ValueError(f"fit_together: model {n} is not built. Fix: begin it with keras.Input(...).")
         if widths_held(model):
             raise ValueError(
-                f"fit_together: the widths of model {n} are held, each model's at values of its own, which one compiled "
-                "step cannot do. Fix: hgq.training.release_widths(model), or train the models one after the other."
+                f"fit_together: the widths of model {n} are held at values of its own, which one compiled step for "
+                "all models cannot do. Fix: hgq.training.release_widths(model), or train the models one after the other."
             )
         for kind in ("trainable_variables", "non_trainable_variables"):
             own, wanted = ([f"{v.name} {tuple(v.shape)}" for v in getattr(m, kind)] for m in (model, models[0]))

@@ -34,7 +34,7 @@ def test_fewer_luts_at_no_more_loss_the_model_itself_untouched_and_the_same_ever
     assert first.keras_losses == pytest.approx((first.losses[0][2], first.losses[1][2]), rel=1e-4)
     assert first.losses[1][2] + 2e-3 * first.cost[1] < first.losses[0][2] + 2e-3 * first.cost[0]
     assert sum(first.kept.values()) and "remove weight" in first.tried
-    assert "LUTs" in str(first) and "kept low: crossentropy of 'output 0'" in str(first)
+    assert "LUTs" in str(first) and "kept low: crossentropy of 'q_dense" in str(first)
 
 
 def test_the_default_saves_luts_within_the_loss_and_a_number_of_luts_is_reached(net) -> None:
@@ -79,6 +79,23 @@ def test_labels_of_0_and_1_for_outputs_in_0_to_1_are_of_a_binary_crossentropy() 
         assert target.loss == kind
 
 
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+def test_inputs_and_outputs_of_a_dict_go_by_their_names() -> None:
+    long, short = keras.Input((3,), name="z"), keras.Input((2,), name="y")
+    both = keras.layers.Add()([QDense(3)(long), QDense(3)(short)])
+    model = keras.Model({"a": long, "b": short}, {"p": QDense(2, name="last")(both), "o": QDense(1)(both)})
+    x = np.random.default_rng(0).normal(size=(320, 5))
+    calibrate(model, {"a": x[:, :3], "b": x[:, 3:]})
+    model.compile(loss={"p": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "o": "mae"})
+    wanted = {"p": x[:, 0] > x[:, 1], "o": x[:, 3:4]}
+    done = refine(model, {"z": x[:, :3], "y": x[:, 3:]}, wanted, lam=1e-2, sweeps=1)
+    assert done.loss == {"p": "crossentropy", "o": "mae"}
+    assert done.keras_losses == pytest.approx((done.losses[0][2], done.losses[1][2]), rel=1e-4)
+    assert sum(done.kept.values())
+    with pytest.raises(ValueError, match="type complex128; give numbers"):
+        refine(model, {"z": x[:, :3] + 1j, "y": x[:, 3:]})
+
+
 def test_an_interruption_keeps_the_best_model_so_far(net) -> None:
     model, x = net
     sweeps: list[str] = []
@@ -113,6 +130,10 @@ def test_training_between_two_rounds_is_taken_only_if_it_helps(net) -> None:
         ({"y": np.zeros((900, 4))}, r"shape \(4,\)"),
         ({"y": np.zeros(950)}, "950 labels of '.*' for 900 samples"),
         ({"y": np.ones((900, 3))}, "0 or 1, its outputs any numbers.*loss='binary_crossentropy' or loss='mse'"),
+        (
+            {"loss": keras.losses.SparseCategoricalCrossentropy(ignore_class=0)},
+            "with ignore_class=0 of .* not",
+        ),
         ({"loss": "hinge"}, "loss 'hinge'.* not supported"),
         ({"samples": 200}, "300 samples are the least"),
         ({"held_out": 1.0}, "held_out=1.0"),

@@ -206,11 +206,19 @@ def test_freeze_and_budget_want_a_quantised_model():
             callback.on_train_begin()
 
 
+def test_an_optimizer_that_averages_widths_does_not_go_with_freeze():
+    made, freeze = model(), Freeze()
+    made.compile(keras.optimizers.Adam(use_ema=True), "mse")
+    freeze.set_model(made)
+    with pytest.raises(ValueError, match="use_ema"):
+        freeze.on_train_begin()
+
+
 def test_a_model_that_is_not_built_is_named():
     later = keras.Sequential([QDense(2)])
     for callback in (Freeze(), Budget(100), BetaSchedule(1e-6, 1e-4)):
         callback.set_model(later)
-        with pytest.raises(ValueError, match="is not built: QDense '.*' has no variables yet.*keras.Input"):
+        with pytest.raises(ValueError, match=r"is not built: QDense '.*' has no variables yet.*keras.Input"):
             callback.on_train_begin()
 
 

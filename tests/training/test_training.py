@@ -11,6 +11,7 @@ from hgq.layers import QActivation, QDense
 from hgq.quantizers import FracQuantizer
 from hgq.resource import model_ebops
 from hgq.training import BetaSchedule, EBOPs, ParetoFront, calibrate, copy_model, count_wraps, mean_bits
+from hgq.training.progress import add_cost
 
 
 def data(seed=0, samples=128):
@@ -99,6 +100,14 @@ def test_the_progress_bar_shows_loss_metric_ebops_and_bits(capsys):
     assert all(f"{name}:" in text for name in ("loss", "accuracy", "ebops", "bits"))
     assert history.history["ebops"][-1] == model_ebops(made)
     assert history.history["bits"][-1] == pytest.approx(mean_bits(made), abs=1e-3)
+
+
+def test_an_epoch_that_was_no_training_is_named():
+    made = model()  # whose ranges nothing has seen: layers were not told that it was training
+    with pytest.raises(
+        ValueError, match="none of its quantised layers was called with training=True.*give training on"
+    ):
+        add_cost(made, {})
 
 
 def test_mean_bits_by_hand():
@@ -310,7 +319,11 @@ def test_several_inputs_are_sliced_together():
     assert calibrate(made, x, batch_size=100) == 128
     with pytest.raises(ValueError, match=r"\[64, 128\] samples"):
         calibrate(made, x | {"b": x["b"][:64]})
-    for no_array, kind in ((iter([x]), "iterator"), ({"a": x["a"], "b": [[1.0, 2.0]]}, "float"), (np.float32(1), "float")):
+    for no_array, kind in (
+        (iter([x]), "iterator"),
+        ({"a": x["a"], "b": [[1.0, 2.0]]}, "float"),
+        (np.float32(1), "float"),
+    ):
         with pytest.raises(ValueError, match=f"has a .*{kind}.*, which is no array of samples"):
             ParetoFront("nowhere", calibrate=no_array)
 
