@@ -142,6 +142,7 @@ def refine(
     owners = find_owners(twin)
     if not owners.constants and not owners.rounders:
         raise HGQError(f"model '{model.name}' has nothing to refine: no layer with a kernel, no quantizer")
+    left = _left(twin, owners)
     shapes = input_shapes(model)
     arrays = dict(zip(shapes, tensors(x, shapes, "x"), strict=True))
     count = len(next(iter(arrays.values())))
@@ -195,7 +196,7 @@ def refine(
         tried=kinds_of(tried),
         kept=kinds_of(kept),
         trail=[(state.cost, state.unseen) for state in trail],
-        left=_left(model, owners),
+        left=left,
         lam=best_price,
         samples=parts,
         seconds=time.perf_counter() - started,

@@ -157,7 +157,7 @@ def _checked(
         if widths_held(model):
             raise ValueError(
                 f"fit_together: the widths of model {n} are held at values of its own, which one compiled step for "
-                "all models cannot do. Fix: hgq.training.release_widths(model), or train the models one after the other."
+                "all models cannot do. Fix: hgq.training.release_widths(model), or train them one after the other."
             )
         for kind in ("trainable_variables", "non_trainable_variables"):
             own, wanted = ([f"{v.name} {tuple(v.shape)}" for v in getattr(m, kind)] for m in (model, models[0]))
