@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"quantizers", "layers", "resource"},
     "hls4ml_guards": set(),
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
-    "refinement": IR | {"native", "quantizers", "layers", "resource", "training", "frontend"},
+    "refinement": IR | {"data", "native", "quantizers", "layers", "resource", "training", "frontend"},
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
     "model_file": set(),
     "methods": IR | {"model_file", "quantizers", "layers", "resource", "training", "frontend", "importers"},
