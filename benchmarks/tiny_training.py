@@ -85,7 +85,7 @@ def search(
 
     masks = [np.ones((pixels, neurons), np.float32), np.ones((neurons, classes), np.float32)]
     trained, masks = _fit(answer, variables, masks, x.astype(np.float32), y, epochs, prune, draw)
-    return trained, masks, mean
+    return trained, prune(epochs, trained, masks), mean  # after less than four epochs more would be left
 
 
 def settle(
