@@ -123,7 +123,7 @@ def start_run(model: keras.Model, who: str) -> None:
     if waiting is not None:
         raise ValueError(
             f"{who}: model '{model.name}' is not built: {waiting} has no variables yet. "
-            "Fix: begin it with keras.Input(shape), or call model.build((None, *shape)) before fit."
+            "Fix: begin it with keras.Input(shape), or call model(x[:1]) once before fit."
         )
 
 
