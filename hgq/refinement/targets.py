@@ -206,8 +206,8 @@ def _spread(what: str, given: Any, names: Sequence[str]) -> list[Any]:
         if missing:
             raise ValueError(f"{what}: there is none for the output '{missing[0]}'; got {', '.join(map(str, given))}")
         return [given[name] for name in names]
-    alone = isinstance(given, list | tuple) and len(given) == 1 and (what == "loss" or not np.isscalar(given[0]))
-    if isinstance(given, list | tuple) and (len(names) > 1 or alone):
+    several = len(names) > 1 or what == "loss"  # of one output, a list of numbers is the labels themselves
+    if isinstance(given, list | tuple) and (several or (len(given) == 1 and not np.isscalar(given[0]))):
         if len(given) != len(names):
             raise ValueError(f"{what}: {len(given)} given for {len(names)} outputs ({', '.join(names)})")
         return list(given)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgq.resource import set_cost
+from hgq.resource import priced_layers, set_cost
 from hgq.training.beta import BetaSchedule
 from hgq.training.freeze import widths_held
 
@@ -184,6 +184,8 @@ def _checked(
         costs = sorted({schedule.cost for schedule in schedules})
         if len(costs) > 1:
             raise ValueError(f"fit_together: schedules of {' and of '.join(costs)}. Fix: give all the same cost.")
+        if not priced_layers(models[0]):
+            raise ValueError("fit_together: schedules, but the models have no quantised layer to set beta of")
         for model in models:
             set_cost(model, costs[0])
     first = _computed(models[0], x[:batch_size])

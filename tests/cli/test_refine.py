@@ -50,6 +50,7 @@ def test_a_refined_model_is_written_and_loads(files: Path) -> None:
         (["model.keras", "--data", "x.npy"], "model.keras: this is the model that is read"),
         (["out2.keras", "--data", "none.npy"], "none.npy: there is no such file"),
         (["out2.keras", "--data", "x.npy", "--labels", "short.npy"], "20 labels"),
+        (["out2.keras", "--data", "x.npy", "--loss", "mse", "--loss", "mae"], "loss: 2 given for 1 outputs"),
         (["out2.keras", "--data", "x.npy", "--lam", "1", "--target-luts", "5"], "lam and target_luts at once"),
     ],
 )

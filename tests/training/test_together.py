@@ -91,6 +91,8 @@ def what_does_not_match():
     one = model()
     refused("given twice", [one, one])
     refused("model 0 is not built", [keras.Sequential([QDense(2)])])
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    refused("no quantised layer", [plain], schedules=[BetaSchedule(1e-6, 1e-4, epochs=2)])
     refused("use_ema", [model()], optimizer=keras.optimizers.Adam(use_ema=True))
     used = keras.optimizers.Adam()
     used.build(one.trainable_variables)
