@@ -75,7 +75,7 @@ def staged(target: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         if error.errno == errno.ENOSPC or "No space left" in str(error):  # HDF5 writes it into its message
-            where = error.filename or target.parent
+            where = error.filename2 or error.filename or target.parent  # of a copy, where it goes
             raise ConversionError(
                 [f"  - {where}: no space is left on the disk\n      Fix: free some, or name a folder on another disk"]
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -263,6 +264,12 @@ def test_a_model_of_other_inputs_in_the_folder_is_named(made: Path, tmp_path: Pa
 
 
 # --- the folder while it is made -------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_named_by_what_was_written_not_by_what_was_read(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/usr/lib/header.h", None, "/full/net/header.h")
+    with pytest.raises(ConversionError, match=r"- /full/net/header\.h: no space"), staged(tmp_path / "net"):
+        raise error
 
 
 def test_two_conversions_into_one_folder_do_not_meet(tmp_path: Path) -> None:

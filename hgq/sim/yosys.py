@@ -110,7 +110,7 @@ def _map(texts: list[str], commands: list[str], top: str, family: str, folder: P
     start = time.monotonic()
     failed = f"Yosys cannot map module '{top}' to {family} ({FAMILIES[family].device})"
     _run(work, texts, commands, "mapped.json", failed, fix="the log names the line; report it as a bug", log_stays=True)
-    module = json.loads((work / "mapped.json").read_text(encoding="utf-8"))["modules"][top]
+    module = _whole(work / "mapped.json", failed)["modules"][top]
     outputs = {
         net for p in module["ports"].values() if p["direction"] == "output" for net in p["bits"] if isinstance(net, int)
     }
@@ -165,7 +165,20 @@ def read_back(texts: Mapping[str, str], top: str) -> dict[str, Any]:
     failed, fix = f"Yosys cannot read the Verilog of '{top}'", "if the text is as hgq wrote it, report it as a bug"
     with tempfile.TemporaryDirectory(prefix="reading-") as folder:
         _run(Path(folder), list(texts.values()), commands, "read.json", failed, fix=fix)
-        return json.loads((Path(folder) / "read.json").read_text(encoding="utf-8"))
+        return _whole(Path(folder) / "read.json", failed)
+
+
+def _whole(file: Path, failed: str) -> dict[str, Any]:
+    """What Yosys wrote, which ends in silence where the disk is full.
+
+    Raises:
+        ToolError: the file is cut off.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as why:
+        space = f"free some space on the disk of {file.parent.parent}"
+        raise ToolError(f"{failed}: what it wrote is cut off ({why})", fix=space) from why
 
 
 def _names(texts: Sized) -> list[str]:

@@ -207,3 +207,14 @@ def test_route_throughs_are_the_select_inputs_without_a_lut_of_their_own() -> No
     assert counts["route_through"] == 2
     # The inverter at an output is a LUT; the one at the data input is the second output of the carry bit's LUT.
     assert counts["luts"] == 1 + 1 + 2 and counts["inv"] == 2 and counts["lut2"] == 1
+
+
+def test_what_yosys_wrote_on_a_full_disk_is_a_failed_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yosys ends in silence there, with code 0."""
+
+    def half(work: Path, *args: Any, **kwargs: Any) -> None:
+        (work / "read.json").write_text('{"modules": {"top": {"ce')
+
+    monkeypatch.setattr(yosys, "_run", half)
+    with pytest.raises(ToolError, match=r"'top': what it wrote is cut off(.|\n)*Fix: free some space on the disk of /"):
+        yosys.read_back({"top.v": TOP}, "top")
