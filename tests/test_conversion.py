@@ -1,14 +1,12 @@
-"""`hgq.convert` as users call it: the folder, the errors, and that every kind of damage to the hardware is found."""
+"""`hgq.convert` as users call it: the folder, the errors, and what is said of what was compared."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -18,28 +16,12 @@ import pytest
 import hgq
 from hgq.errors import ConversionError, ProjectError, VerificationError
 from hgq.fixed import decode
-from hgq.layers import QDense, QDenseBatchNorm
+from hgq.layers import QDense
 from hgq.project import Project
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.resource import model_ebops
 from hgq.sim.icarus import icarus_installed
-from hgq.training import calibrate
-
-X = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
-
-
-def small_model(name: str = "net") -> keras.Model:
-    keras.utils.set_random_seed(3)
-    model = keras.Sequential(
-        [
-            keras.Input((6,), name="x"),
-            QDenseBatchNorm(5, activation="relu", name="always"),  # a Verilog keyword is mixed in on purpose
-            QDense(3, name="head"),
-        ],
-        name=name,
-    )
-    calibrate(model, X[:100])
-    return model
+from tests.converted import X, small_model
 
 
 @pytest.fixture(scope="module")
@@ -283,91 +265,7 @@ def test_a_damaged_project_is_named(folder: Path, tmp_path: Path) -> None:
         Project.load(tmp_path / "net")
 
 
-# --- mutations: every kind of damage is found ------------------------------------------------------------------------
-
-
-def _first(text: str, pattern: str, change: Callable[[re.Match[str]], str]) -> str:
-    """`text` with the first match of `pattern` changed."""
-    match = re.search(pattern, text, re.MULTILINE)
-    assert match, f"nothing looks like {pattern}"
-    return text[: match.start()] + change(match) + text[match.end() :]
-
-
-def minus(text: str) -> str:
-    return _first(text, r"^(  wire .* = .*) \+ (.*;)", lambda m: f"{m[1]} - {m[2]}")
-
-
-def another_constant(text: str) -> str:
-    return _first(text, r"(\+ \d+'d)(\d+)", lambda m: f"{m[1]}{int(m[2]) ^ 1}")
-
-
-def narrower_wire(text: str) -> str:
-    def cut(m: re.Match[str]) -> str:
-        return f"  wire [{m[1]}:0] {m[2]}; wire [{int(m[1]) - 1}:0] cut = {m[3]}; assign {m[2]} = {{1'b0, cut}};"
-
-    return _first(text, r"^  wire \[(\d+):0\] (n\d+) = (.* \+ .*);.*$", cut)
-
-
-def no_register(text: str) -> str:
-    """The first register becomes a wire."""
-    match = re.search(r"^    (n\d+) <= (.*);$", text, re.MULTILINE)
-    assert match
-    text = text.replace(match[0] + "\n", "")
-    return re.sub(rf"^  reg (.*){match[1]};", rf"  wire \g<1>{match[1]} = {match[2]};", text, flags=re.MULTILINE)
-
-
-@pytest.mark.rtl
-@pytest.mark.parametrize("damage", [minus, another_constant, narrower_wire, no_register])
-def test_damage_to_the_verilog_is_found(damage: Callable[[str], str], folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "net")
-    files = [tmp_path / "net" / "rtl" / f"net_{layer}.v" for layer in ("always", "head")]
-    file = next(f for f in files if damage is not no_register or "<=" in f.read_text())
-    file.write_text(damage(file.read_text()))
-    with pytest.raises(VerificationError):
-        Project.load(tmp_path / "net").simulate(X, engine="verilator", corners=2000)
-
-
-@pytest.mark.rtl
-def test_a_difference_names_layer_element_sample_expected_and_got(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "net")
-    file = tmp_path / "net" / "rtl" / "net_always.v"
-    file.write_text(minus(file.read_text()))
-    # The quantizer of the next layer stands in this module, so its tensor is the first that can be looked at.
-    where = r"layer '(always|head)', element \[\d\], sample \d+: expected -?\d+, got -?\d+ \(LSBs of [su]\d+f\d+\)"
-    with pytest.raises(VerificationError, match=rf"Verilog \(Verilator\) differs from the golden model at {where}"):
-        Project.load(tmp_path / "net").simulate(X, engine="verilator", corners=2000)
-
-
-@pytest.mark.hls
-def test_one_weight_bit_flipped_in_the_cpp_is_found(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "net")
-    file = sorted((tmp_path / "net" / "hls4ml" / "firmware" / "weights").glob("w*.txt"))[0]
-    numbers = file.read_text().split(",")
-    place = next(i for i, n in enumerate(numbers) if float(n))
-    numbers[place] = str(-float(numbers[place]))
-    file.write_text(",".join(numbers))
-    with pytest.raises(VerificationError, match="C simulation differs"):
-        Project.load(tmp_path / "net").simulate(X, engine="csim", corners=2000)
-
-
-def test_one_weight_bit_flipped_in_the_integer_model_is_found(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "net")
-    project = Project.load(tmp_path / "net")
-    node = next(n for n in project.graph if n.op == "dense")
-    mantissas = node.attrs["kernel"]
-    place = tuple(np.argwhere(mantissas != 0)[0])
-    mantissas[place] ^= 1
-    with pytest.raises(VerificationError, match="Keras differs"):
-        project.simulate(X, engine="keras", corners=500)
-
-
-@pytest.mark.rtl
-def test_a_wrong_latency_is_found(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "net")
-    ports = json.loads((folder / "ports.json").read_text())
-    (tmp_path / "net" / "ports.json").write_text(json.dumps(ports | {"latency": ports["latency"] + 1}))
-    with pytest.raises(VerificationError, match=r"(?i)latency|early|cycle"):
-        Project.load(tmp_path / "net").simulate(X, engine="verilator", corners=50)
+# --- what is verified -------------------------------------------------------------------------------------------------
 
 
 def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: Path, monkeypatch) -> None:
@@ -381,6 +279,8 @@ def test_a_failed_verification_keeps_what_was_made_beside_the_target(tmp_path: P
     summary = Project.load(tmp_path / "net.failed").summary()
     assert "FAILED: " in summary and "--no-verify" not in summary
     assert "failed: a difference" in (tmp_path / "net.failed" / "report.html").read_text()
+    with pytest.raises(VerificationError, match=r"kept in .*net\.failed, in place of what failed there before"):
+        hgq.convert(small_model(), tmp_path / "net", calibrate=X[:100], verify=X[100:])
 
 
 def test_an_unknown_engine_is_named(folder: Path) -> None:
