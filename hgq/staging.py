@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +76,8 @@ def staged(target: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         if error.errno == errno.ENOSPC or "No space left" in str(error):  # HDF5 writes it into its message
-            where = error.filename2 or error.filename or target.parent  # of a copy, where it goes
+            either = f"{target.parent} or {tempfile.gettempdir()}"  # where temporary files are
+            where = error.filename2 or error.filename or either  # of a copy, where it goes
             raise ConversionError(
                 [f"  - {where}: no space is left on the disk\n      Fix: free some, or name a folder on another disk"]
             ) from error
