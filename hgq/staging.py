@@ -32,7 +32,9 @@ def free_target(out: Path) -> Path:
             ]
         )
     parent = next(folder for folder in out.parents if folder.exists())
-    if not os.access(parent, os.W_OK) or not parent.is_dir():
+    if not parent.is_dir():
+        raise ConversionError([f"  - {out}: {parent} is a file, not a folder\n      Fix: name another folder"])
+    if not os.access(parent, os.W_OK):
         raise ConversionError([f"  - {parent}: no permission to write there\n      Fix: name another folder"])
     return out
 

@@ -322,6 +322,12 @@ def test_what_a_killed_process_left_goes_and_what_it_moved_away_comes_back(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == [".net.failed.7.tmp", ".nets.7.tmp", "net", "net.failed"]
 
 
+def test_a_folder_inside_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConversionError, match=r"deep/net: /.*file is a file, not a folder"):
+        free_target(tmp_path / "file" / "deep" / "net")
+
+
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     link = tmp_path / "net"
