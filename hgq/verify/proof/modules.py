@@ -15,8 +15,10 @@ from hgq.verify.proof.dropped import without_dropped_bits
 from hgq.verify.proof.exhaustive import inputs_that_differ
 from hgq.verify.proof.expected import Expected
 from hgq.verify.proof.forms import Space
+from hgq.verify.proof.functions import Functions
 from hgq.verify.proof.matched import matched
 from hgq.verify.proof.netlist import Bit, Netlist
+from hgq.verify.proof.one_sum import same_by_one_sum
 from hgq.verify.proof.rewritten import Possible
 
 Feed = tuple[tuple[str, tuple], ...]
@@ -61,6 +63,7 @@ class Template:
                     self._walker.nets[net] = words[source[0]], source[1]
         self._walker.run(netlist.behind(bit for bits in netlist.outputs.values() for bit in bits))
         self._expected = Expected(self.space, cones, leaves)
+        self._functions = Functions(self.space)
         self._by_input = ByInput(self.space)
         self._findings: dict[tuple, Finding] = {}
         self.proven: set[Bit] = set()
@@ -96,11 +99,9 @@ class Template:
             return Finding("its bits take too many steps", expected=expected, bounds=bounds)
         if self.space.same(found, expected):
             return Finding(found=found, expected=expected, bounds=bounds)
-        # One table for each input is quicker than looking for inputs that make a difference, and leaves few to aim at.
-        found_by_input, expected_by_input, same = self._by_inputs(found, expected)
-        if same:
+        if self._same_functions(found, expected):  # quicker than looking for inputs that make a difference
             return Finding(found=found, expected=expected, bounds=bounds)
-        leaves = counterexample(self.space, found_by_input, expected_by_input)
+        leaves = counterexample(self.space, *self._by_inputs(found, expected))
         if leaves is None:
             leaves = self._looked_into(found, expected)
         if leaves is None:
@@ -109,14 +110,20 @@ class Template:
             return Finding(found=found, expected=expected, bounds=bounds)
         return Finding("it differs", True, found, expected, leaves, bounds)
 
-    def _by_inputs(self, found: Form, expected: Form) -> tuple[Form, Form, bool]:
-        """Both forms with one table for each input, and whether they are the same then."""
+    def _same_functions(self, found: Form, expected: Form) -> bool:
         self.space.begin()
         try:
-            made = self._by_input.form(found), self._by_input.form(expected)
-            return *made, self.space.same(*made)
+            return self._functions.same(found, expected)
         except (Exhausted, RecursionError):
-            return found, expected, False
+            return False
+
+    def _by_inputs(self, found: Form, expected: Form) -> tuple[Form, Form]:
+        """Both forms with one table for each input, which leaves few tables to aim at."""
+        self.space.begin()
+        try:
+            return self._by_input.form(found), self._by_input.form(expected)
+        except (Exhausted, RecursionError):
+            return found, expected
 
     def said(self, finding: Finding, names: Mapping[int, str]) -> str:
         """What was expected and found, and where they differ. names: of the leaves."""
@@ -146,6 +153,7 @@ class Template:
             return space.same(without_dropped_bits(space, found), without_dropped_bits(space, expected))
 
         ways: list[Callable[[], bool | dict[int, int] | None]] = [
+            lambda: same_by_one_sum(self._functions, found, expected),
             dropped,
             lambda: space.same(*rewritten()),
             lambda: inputs_that_differ(space, *rewritten()),
