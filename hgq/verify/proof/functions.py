@@ -3,7 +3,7 @@
 As identity.py, but all that reads one input of few values is what it is for each of these values, whatever it is made
 of: a table, a window, a product. So sums become the same whose operands are rounded one by one, as tables on one side
 and as windows on the other, also where they stand inside of windows: all inputs together have too many values to try,
-one has a thousand. Of a function, a shift by a keeps what it is modulo ``2**a`` (`nearest`) and lets the rest out; and a window of n bits at
+one has a thousand. Of a function, a shift by a keeps what it is modulo ``2**a`` (`Function.near`) and lets the rest out; and a window of n bits at
 a asks only for what the sum is modulo ``2**(a + n)``, so that a table of several inputs may be a sum of functions of
 them modulo that.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.forms import Space
 from hgq.verify.proof.one_input import OneInput
-from hgq.verify.proof.totals import WIDEST, Sum, Total, nearest
+from hgq.verify.proof.totals import WIDEST, Function, Sum, Total, function
 from hgq.verify.proof.trial import TooMany
 
 
@@ -44,6 +44,7 @@ class Functions:
         self.space = space
         self.inputs = OneInput(space)
         self.parts: list[Part] = []
+        self._functions: dict[bytes, Function] = {}
         self._part_of: dict[tuple, int] = {}
         self._number_of: dict[tuple, int] = {}
         self._atoms: dict[tuple[int, int], Total] = {}
@@ -91,10 +92,18 @@ class Functions:
     def _function(self, leaf: int, atom: int) -> Total:
         one, found = self.space.atoms[atom], Sum()
         try:
-            found.function(leaf, self.inputs.values(Form(0, {atom: 1}, one.lo, one.hi), leaf))
+            values = self.inputs.values(Form(0, {atom: 1}, one.lo, one.hi), leaf)
         except TooMany:
             raise Exhausted from None
+        self._tabulated(found, leaf, values)
         return found.total()
+
+    def _tabulated(self, to: Sum, leaf: int, values: np.ndarray) -> None:
+        """Adds what is known for each value of a leaf."""
+        if int(np.abs(values).max()) >> WIDEST - 1:
+            raise Exhausted
+        to.const += int(values[0])
+        to.function(leaf, function(values - values[0], self._functions))
 
     def _made(self, atom: int, size: int) -> Total:
         one, found = self.space.atoms[atom], Sum()
@@ -132,8 +141,8 @@ class Functions:
 
     def bounds(self, total: Total) -> tuple[int, int]:
         lo = hi = total.const
-        for values in total.functions.values():
-            lo, hi = lo + int(values.min()), hi + int(values.max())
+        for one in total.functions.values():
+            lo, hi = lo + one.lo, hi + one.hi
         for part, c in total.parts.items():
             ends = c * self.parts[part].lo, c * self.parts[part].hi
             lo, hi = lo + min(ends), hi + max(ends)
@@ -154,53 +163,57 @@ class Functions:
         if a == 0:
             to.add(total, c)
             return
-        lo, hi = self.bounds(total)
-        if lo >> a == hi >> a:
-            to.const += c * (lo >> a)
+        if self._add_known(to, total, a, c):
             return
-        if hi >> a == (lo >> a) + 1:  # one of two: a sign, of which a shift by less may be enough
-            top = hi >> a
-            moved = Total(total.const - (top << a), total.functions, total.parts)
-            reach = self._reach(moved)
-            if reach < a:
-                to.const += c * top
-                self._add_shift(to, moved, reach, c)
-                return
         size = 1 << a
         rest = Sum(total.const % size)
         to.const += c * (total.const >> a)
-        changed = rest.const != total.const
-        for leaf, values in total.functions.items():
-            near = nearest(values, a)
-            if near is not values:
-                to.function(leaf, values - near >> a, c)
-                changed = True
+        for leaf, one in total.functions.items():
+            near, over = one.near(a)
             rest.function(leaf, near)
+            to.function(leaf, over, c)
         for part, e in total.parts.items():
             left = (e + size // 2 - 1) % size - size // 2 + 1
             if left:
                 rest.parts[part] = left
             if e != left:
                 to.part(part, c * (e - left >> a))
-                changed = True
-        if changed:
-            self._add_shift(to, rest.total(), a, c)
-        else:
-            self._add_fraction(to, total, a, c)
+        self._add_rest(to, rest.total(), a, c)
 
-    def _add_fraction(self, to: Sum, total: Total, a: int, c: int) -> None:
+    def _add_known(self, to: Sum, total: Total, a: int, c: int) -> bool:
+        """As `_add_shift` where the bounds tell, or that a shift by less is enough; False where they do not."""
+        lo, hi = self.bounds(total)
+        if lo >> a == hi >> a:
+            to.const += c * (lo >> a)
+            return True
+        if hi >> a == (lo >> a) + 1:  # one of two: a sign
+            top = hi >> a
+            moved = Total(total.const - (top << a), total.functions, total.parts)
+            reach = self._reach(moved)
+            if reach < a:
+                to.const += c * top
+                self._add_shift(to, moved, reach, c)
+                return True
+        return False
+
+    def _add_rest(self, to: Sum, total: Total, a: int, c: int) -> None:
         """As `_add_shift`, of what is left of a sum modulo ``2**a``."""
+        if self._add_known(to, total, a, c):
+            return
         low = min(total.low_zeros(), a)
         if low:
-            less = {leaf: values >> low for leaf, values in total.functions.items()}
-            parts = {part: e >> low for part, e in total.parts.items()}
-            self._add_shift(to, Total(total.const >> low, less, parts), a - low, c)
+            less = Sum(total.const >> low)
+            for leaf, one in total.functions.items():
+                less.function(leaf, one.other(one.values >> low))
+            less.parts = {part: e >> low for part, e in total.parts.items()}
+            self._add_shift(to, less.total(), a - low, c)
             return
         leaves, odd = total.odd()
         if len(leaves) == 1 and not odd:  # floor((2 g + f) / 2) = g + floor(f / 2)
-            half = Sum()
-            for leaf, values in total.functions.items():
-                half.function(leaf, values + (total.const if leaf == leaves[0] else 0) >> 1)
+            half = Sum(total.const >> 1)
+            for leaf, one in total.functions.items():
+                values = one.values + (total.const & 1 if leaf == leaves[0] else 0)
+                half.function(leaf, one.other(values >> 1))
             half.parts = {part: e >> 1 for part, e in total.parts.items()}
             self._add_shift(to, half.total(), a - 1, c)
             return
@@ -227,9 +240,7 @@ class Functions:
             self._add_shift(shifted, Total(x.const + total.const, x.functions, x.parts), a, 1)
             to.add(self._limited(shifted.total(), None if most is None else most + total.const >> a), c)
             return
-        mirrored = Sum()
-        self._add_rest(mirrored, total, a)
-        if mirrored.total().key[1:] < total.key[1:]:
+        if self._mirrored(total, a).key < Total(0, total.functions, total.parts).key:
             self._add_negated(to, total, a, c)
             return
         half = 1 << a - 1
@@ -240,12 +251,14 @@ class Functions:
         lo, hi = self.bounds(total)
         to.part(self._part(("shift", self._number(total), a), lo >> a, hi >> a, shift=(total, a)), c)
 
-    def _add_rest(self, to: Sum, total: Total, a: int) -> None:
-        """Adds what is left of ``-total`` modulo ``2**a``, but for the constant."""
-        size = 1 << a
-        for leaf, values in total.functions.items():
-            to.function(leaf, nearest(-values, a))
-        to.parts = {part: -e if 2 * e != size else e for part, e in total.parts.items()}
+    @staticmethod
+    def _mirrored(total: Total, a: int) -> Total:
+        """What is left of ``-total`` modulo ``2**a``, but for the constant."""
+        found = Sum()
+        for leaf, one in total.functions.items():
+            found.function(leaf, one.times(-1).near(a)[0])
+        found.parts = {part: -e if 2 * e != 1 << a else e for part, e in total.parts.items()}
+        return found.total()
 
     def _add_negated(self, to: Sum, total: Total, a: int, c: int) -> None:
         """As `_add_shift`, by ``x >> a = -((2**a - 1 - x) >> a)``."""
@@ -307,7 +320,7 @@ class Functions:
             index = base & ~mask | self._spelled(leaf, bits, mask)
             if not known[index].all():
                 return None
-            found.function(leaf, column[index])
+            self._tabulated(found, leaf, column[index])
         return found.total()
 
     def _spelled(self, leaf: int, bits: tuple[int, ...], mask: int) -> np.ndarray:

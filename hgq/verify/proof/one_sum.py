@@ -12,7 +12,7 @@ import numpy as np
 
 from hgq.verify.proof.atoms import Exhausted, Form
 from hgq.verify.proof.functions import Functions
-from hgq.verify.proof.totals import WIDEST, Sum, Total
+from hgq.verify.proof.totals import WIDEST, Function, Sum, Total
 
 MOST_VALUES = 1 << 16
 """Of a sum that is tried."""
@@ -80,8 +80,8 @@ class _OneSum:
     def _of(self, total: Total) -> tuple[np.ndarray, Total]:
         """Integers for each value of the sum, and functions of inputs that are to be added to them."""
         values, rest = np.full(len(self.values), total.const), Sum()
-        for leaf, function in total.functions.items():
-            rest.function(leaf, function)
+        for leaf, one in total.functions.items():
+            rest.function(leaf, one)
         for number, c in total.parts.items():
             own, functions = self._part(number)
             if abs(c) * int(np.abs(own).max()) >> WIDEST - 1:
@@ -109,10 +109,10 @@ class _OneSum:
             ratio = self._ratio(rest.functions, a)
             left = Sum()
             left.add(rest)
-            for leaf, function in self.unit.items():
-                left.function(leaf, function, -ratio)
-            over = {leaf: function >> a for leaf, function in left.functions.items()}
-            return values + self.values * ratio >> a, Total(0, over, {})
+            for leaf, one in self.unit.items():
+                left.function(leaf, one, -ratio)
+            over = {leaf: one.near(a)[1] for leaf, one in left.functions.items()}  # all are multiples of 2**a
+            return values + self.values * ratio >> a, Total(0, {leaf: one for leaf, one in over.items() if one}, {})
         if part.limit:
             total, most = part.limit
             return np.clip(self._exactly(total), 0, most), none
@@ -133,24 +133,25 @@ class _OneSum:
         index = sum((bit != 0).astype(np.int64) << place for place, bit in enumerate(inside))
         return np.array([entry or 0 for entry in part.key[2]], np.int64)[index], none
 
-    def _ratio(self, functions: Mapping[int, np.ndarray], a: int) -> int:
+    def _ratio(self, functions: Mapping[int, Function], a: int) -> int:
         """How often the sum is in functions of inputs; modulo ``2**a``, unless that is 0, for shifts by a."""
         if not functions:
             return 0
         size = 1 << a
-        wished = [(leaf, unit & 1 if a else unit != 0) for leaf, unit in self.unit.items()]
+        wished = [(leaf, one.values & 1 if a else one.values != 0) for leaf, one in self.unit.items()]
         leaf, at = next(((leaf, int(np.argmax(these))) for leaf, these in wished if these.any()), (-1, 0))
         if leaf < 0:
             raise _No
-        unit, wanted = int(self.unit[leaf][at]), int(functions[leaf][at]) if leaf in functions else 0
+        unit, wanted = int(self.unit[leaf].values[at]), int(functions[leaf].values[at]) if leaf in functions else 0
         ratio = wanted * pow(unit, -1, size) % size if a else wanted // unit
         ratio -= size if ratio > size // 2 and a else 0
-        widest = max(self.values[-1] - self.values[0], *(np.abs(function).max() for function in self.unit.values()))
-        if abs(ratio) * int(widest) >> WIDEST or a > WIDEST:
+        widest = max(int(self.values[-1] - self.values[0]), *(max(-one.lo, one.hi) for one in self.unit.values()))
+        if abs(ratio) * widest >> WIDEST or a > WIDEST:
             raise _No
         none = np.zeros(1, np.int64)
         for other in {*functions, *self.unit}:
-            off = functions.get(other, none) - ratio * self.unit.get(other, none)
+            there, own = (known[other].values if other in known else none for known in (functions, self.unit))
+            off = there - ratio * own
             if (off & size - 1 if a else off).any():
                 raise _No
         return ratio
