@@ -33,20 +33,23 @@ def same_by_one_sum(functions: Functions, a: Form, b: Form) -> bool:
 def _sums(functions: Functions, total: Total) -> list[Total]:
     """The sums inside, each with other functions, those of most inputs and least values first."""
     found: dict[tuple, Total] = {}
-    seen: set[int] = set()
+    seen: set[int] = set()  # parts, and tables as negative numbers
     todo = [total]
     while todo:
         one = todo.pop()
+        tables = {leaf for leaf in one.functions if leaf < 0} - seen
+        seen |= tables
+        todo += [bit for leaf in tables for bit in functions.tables[-1 - leaf][0]]
         for number in one.parts:
             if number not in seen:
                 seen.add(number)
-                part = functions.parts[number]
+                part = functions.shifts.parts[number]
                 inner = [made[0] for made in (part.shift, part.limit) if made]
                 todo += [*inner, *part.inside]
                 found |= {made.key[1]: made for made in inner if made.functions and not made.parts}
 
     def order(one: Total) -> tuple[int, int]:
-        lo, hi = functions.bounds(one)
+        lo, hi = functions.shifts.bounds(one)
         return -len(one.functions), hi - lo
 
     return [one for one in sorted(found.values(), key=order) if order(one)[1] < MOST_VALUES]
@@ -62,7 +65,7 @@ class _OneSum:
     def __init__(self, functions: Functions, total: Total):
         self.functions = functions
         self.unit = total.functions
-        lo, hi = functions.bounds(total)
+        lo, hi = functions.shifts.bounds(total)
         self.values = np.arange(lo - total.const, hi - total.const + 1)
         self._known: dict[int, tuple[np.ndarray, Total]] = {}
 
@@ -81,7 +84,10 @@ class _OneSum:
         """Integers for each value of the sum, and functions of inputs that are to be added to them."""
         values, rest = np.full(len(self.values), total.const), Sum()
         for leaf, one in total.functions.items():
-            rest.function(leaf, one)
+            if leaf >= 0 or leaf in self.unit:
+                rest.function(leaf, one)
+            else:
+                values = values + one.values[self._patterns(leaf)]
         for number, c in total.parts.items():
             own, functions = self._part(number)
             if abs(c) * int(np.abs(own).max()) >> WIDEST - 1:
@@ -100,8 +106,14 @@ class _OneSum:
             self._known[number] = self._made(number)
         return self._known[number]
 
+    def _patterns(self, leaf: int) -> np.ndarray:
+        """Which of the patterns of a table there are the bits spell."""
+        bits, there = self.functions.tables[-1 - leaf]
+        index = sum((self._exactly(bit) != 0).astype(np.int64) << place for place, bit in enumerate(bits))
+        return np.maximum(np.cumsum(there) - 1, 0)[index]  # any where there is none: no inputs make this value
+
     def _made(self, number: int) -> tuple[np.ndarray, Total]:
-        part = self.functions.parts[number]
+        part = self.functions.shifts.parts[number]
         none = Sum().total()
         if part.shift:
             total, a = part.shift
@@ -126,12 +138,7 @@ class _OneSum:
             return np.prod(inside, axis=0), none
         if kind == "largest":
             return np.max(inside, axis=0), none
-        if kind == "choice":
-            return np.where(inside[0] == 1, inside[1], inside[2]), none
-        if part.hi >> WIDEST:
-            raise _No
-        index = sum((bit != 0).astype(np.int64) << place for place, bit in enumerate(inside))
-        return np.array([entry or 0 for entry in part.key[2]], np.int64)[index], none
+        return np.where(inside[0] == 1, inside[1], inside[2]), none
 
     def _ratio(self, functions: Mapping[int, Function], a: int) -> int:
         """How often the sum is in functions of inputs; modulo ``2**a``, unless that is 0, for shifts by a."""
