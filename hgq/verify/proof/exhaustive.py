@@ -37,7 +37,8 @@ def inputs_that_differ(space: Space, a: Form, b: Form) -> dict[int, int] | None:
     """
     if not a.terms and not b.terms:
         return {} if a.const == b.const else None
-    for cut in (_Cut(space, a, b, True, MOST_BEHIND), None, _Cut(space, a, b, True, 0), _Cut(space, a, b, False, 0)):
+    ways = ((True, MOST_BEHIND, False), None, (True, 0, False), (False, 0, False), (True, 0, True))
+    for cut in (None if way is None else _Cut(space, a, b, *way) for way in ways):
         try:
             found_at = _sums(space, a, b) if cut is None else cut.variables()
             variables = sorted(found_at, key=_size, reverse=True)
@@ -100,10 +101,14 @@ def _sums(space: Space, a: Form, b: Form) -> Iterator[Column]:
 
 
 class _Cut:
-    """Where two forms are cut. lowest: at tables that read no other table. behind: but at inputs, if these are few."""
+    """Where two forms are cut.
 
-    def __init__(self, space: Space, a: Form, b: Form, lowest: bool, behind: int):
-        self.space, self.lowest, self.behind = space, lowest, behind
+    lowest: at tables that read no other table. behind: but at inputs, if these are few. beside: and at bits and signs of
+    the sums that tables read.
+    """
+
+    def __init__(self, space: Space, a: Form, b: Form, lowest: bool, behind: int, beside: bool):
+        self.space, self.lowest, self.behind, self.beside = space, lowest, behind, beside
         self._known: dict[int, bool] = {}
         self.forms = a, b
 
@@ -111,6 +116,10 @@ class _Cut:
         """What the two forms are made of: leaves, and tables that share bits."""
         atoms = self.space.atoms
         cut = {bit for table in self._reached(set()) if self._opaque(table) for bit in atoms[table].args[0]}
+        if self.beside:
+            sums = {self._base(bit) for bit in cut} - {None}
+            single = [atom for atom in self._reached(cut) if atoms[atom].hi - atoms[atom].lo == 1]
+            cut |= {atom for atom in single if self._base(atom) in sums}
         groups: list[tuple[set[int], set[int], set[frozenset]]] = []  # bits, what is read of them, and what they are of
         for atom in self._reached(cut):
             one = atoms[atom]
