@@ -111,6 +111,20 @@ def test_every_form_is_the_sum_of_functions_that_is_named(seed: int, few: int, m
                 assert x.tolist() == y.tolist()
 
 
+@pytest.mark.parametrize("most", [None, 3, 17, 34])
+def test_limits_and_shifts_change_places(most: int | None) -> None:
+    space = Space()
+    leaves = [space.leaf(n, 0, 7) for n in range(3)]
+    every = np.indices((8, 8, 8)).reshape(3, -1).astype(object)
+    known = {next(iter(leaf.terms)): column for leaf, column in zip(leaves, every, strict=True)}
+    total = space.sum(zip(leaves, (5, -3, 1), strict=True), -7)
+    limited, read = space.limit(total, most), Read(functions := Functions(space), known)
+    for a in range(1, 5):
+        for c in range(-3, 9):
+            form = space.window(space.scale(limited, 1, c), a, None)
+            assert read.total(functions.total(form)).tolist() == evaluate(space, form, dict(known)).tolist()
+
+
 def same(space: Space, a: Form, b: Form) -> bool:
     space.begin()
     return Functions(space).same(a, b)
@@ -160,8 +174,10 @@ def test_a_table_of_several_inputs_may_be_their_sum_modulo_what_is_cut_off() -> 
         return space.window(space.sum(parts, 3), 1, bits)
 
     assert not space.same(cut(2, 2), whole(2, 2))
-    assert same(space, cut(2, 2), whole(2, 2)) and same(space, cut(2, -6), whole(2, -6)) and same(
-        space, cut(4, 8), whole(4, 8)
+    assert (
+        same(space, cut(2, 2), whole(2, 2))
+        and same(space, cut(2, -6), whole(2, -6))
+        and same(space, cut(4, 8), whole(4, 8))
     )
     assert not same(space, cut(3, 2), whole(3, 2)), "modulo 16 the table counts modulo 8, which it does not hold"
     assert not same(space, cut(2, 1), whole(2, 1))
@@ -221,6 +237,15 @@ def test_bits_beside_tables_of_one_sum_are_tried_with_these() -> None:
     assert inputs_that_differ(space, gated(in_parts), gated(whole)) == {}
     assert inputs_that_differ(space, gated(in_parts, 2), gated(whole)) != {}
     assert inputs_that_differ(space, gated(space.add(in_parts, others)), gated(whole)) != {}
+
+
+def test_tables_of_other_patterns_are_others() -> None:
+    space = Space()
+    sums = [space.sum([(space.leaf(2 * n, 0, 31), 1), (space.leaf(2 * n + 1, 0, 31), 3)]) for n in range(3)]
+    bits = tuple(next(iter(space.window(total, 2, 1).terms)) for total in sums)
+    entries: list[int | None] = [4, 0, 9, 1, 7, 7, 2, 30]
+    tables = [space.table(bits, [*entries[:n], None, *entries[n:7]]) for n in (2, 5)]  # the same seven, in order
+    assert not same(space, *tables) and same(space, tables[0], tables[0])
 
 
 def test_evaluated_forms_are_what_the_tests_above_compare() -> None:

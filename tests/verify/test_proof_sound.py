@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from hgq.errors import VerificationError
 from hgq.fixed import FixedArray, FixedType, Overflow, Rounding
-from hgq.ir.graph import Builder
+from hgq.ir.graph import Builder, Graph
 from hgq.ports import Port
 from hgq.verify.proof import Layout, ProofResult, prove
 from hgq.verify.proof.layout import Bus
@@ -184,3 +185,108 @@ def test_a_cell_of_the_fpga_is_not_what_the_text_says() -> None:
     used = texts["top.v"].replace("endmodule", "  LUT6_2 l (.I0(rst));\nendmodule")
     with pytest.raises(VerificationError, match="defines LUT6_2"):
         prove(graph, texts | {"top.v": used, "own.v": own}, layout)
+
+
+INPUTS = 20
+
+
+def cut_sum(bits: int) -> tuple[Graph, Layout]:
+    """y = 2 (r0 + 3 r1) + r2 + r3 + ... modulo 2**bits, r being x of 4 bits, two dropped and rounded half up."""
+    b = Builder()
+    how = {"rounding": Rounding.RND, "overflow": Overflow.WRAP}
+    types = FixedArray.full((INPUTS,), FixedType.parse("u4f2"))
+    b.add("x", "input", types=types, origin="x", **how)
+    b.add("r", "quantize", "x", types=FixedArray.full((INPUTS,), FixedType.parse("u3f0")), origin="sum", **how)
+    kernel = np.array([[2], [6], *[[1]] * (INPUTS - 2)])
+    b.add("s", "dense", "r", kernel=kernel, kernel_types=FixedArray.full(kernel.shape, FixedType(False, 3, 0)),
+          origin="sum")  # fmt: skip
+    made = FixedArray.full((1,), FixedType(False, bits, 0))
+    graph = b.graph(b.add("y", "quantize", "s", types=made, origin="sum", **how))
+    ports = (Port("x", types, *how.values()),), (Port.output("y", made),)
+    return graph, Layout("top", 0, *ports, {"x": Bus("x", types), "y": Bus("y", made)})
+
+
+def cut_text(bits: int, entry: Callable[[int, int], int]) -> dict[str, str]:
+    """A design that looks up the first two operands together, in a table of two bits."""
+    cases = "".join(f"8'd{n}: pair = 2'd{entry((n % 16 + 2) // 4, (n // 16 + 2) // 4) % 4};" for n in range(256))
+    wires = "".join(f"wire [4:0] a{n} = x[{4 * n + 3}:{4 * n}] + 5'd2;" for n in range(2, INPUTS))
+    rounded = [f"a{n}[4:2]" for n in range(2, INPUTS)]
+    return {
+        "top.v": f"""module top (input clk, input rst, input in_valid, input [{4 * INPUTS - 1}:0] in_data,
+        output out_valid, output [{bits - 1}:0] out_data);
+      assign out_valid = in_valid;
+      wire [{4 * INPUTS - 1}:0] x = in_data;
+      wire [{bits - 1}:0] y;
+      sum u0 (.x(x), .y(y));
+      assign out_data = y;
+    endmodule
+    module sum (input [{4 * INPUTS - 1}:0] x, output [{bits - 1}:0] y);
+      function [1:0] pair(input [7:0] n);
+        case (n) {cases} default: pair = 2'd0; endcase
+      endfunction
+      {wires}
+      wire [1:0] both = pair(x[7:0]);
+      wire [{bits - 1}:0] most = {" + ".join(rounded)};
+      assign y = most + {{both, 1'd0}};
+    endmodule"""
+    }
+
+
+def test_a_table_modulo_a_power_of_two_holds_no_more_than_that() -> None:
+    graph, layout = cut_sum(3)
+    assert prove(graph, cut_text(3, lambda a, b: a + 3 * b), layout).complete
+    wrong = {
+        (3, "an entry"): lambda a, b: a + 3 * b + (a == 4 and b == 3),
+        (3, "another sum"): lambda a, b: a + b,
+        (4, "a longer sum"): lambda a, b: a + 3 * b,
+    }
+    for (bits, _), entry in wrong.items():
+        graph, layout = cut_sum(bits)
+        with pytest.raises(VerificationError, match="layer 'sum', output 0"):
+            prove(graph, cut_text(bits, entry), layout)
+
+
+MASKED = """module top (input clk, input rst, input in_valid, input [31:0] in_data,
+    output out_valid, output [5:0] out_data);
+  assign out_valid = in_valid;
+  wire [31:0] x = in_data;
+  wire [5:0] y;
+  masked u0 (.x(x), .y(y));
+  assign out_data = y;
+endmodule
+module masked (input [31:0] x, output [5:0] y);
+  wire [8:0] a0 = x[7:0] + 9'd2, a1 = x[15:8] + 9'd2, a2 = x[23:16] + 9'd2, a3 = x[31:24] + 9'd2;
+  wire [9:0] s = {3'd0, a0[8:2]} * 10'd3 - {2'd0, a1[8:2], 1'd0} + {3'd0, a2[8:2]} - {3'd0, a3[8:2]} + 10'd5;
+  wire [4:0] low = a0[6:2] * 5'd3 - {a1[5:2], 1'd0} + a2[6:2] - a3[6:2] + 5'd5;
+  wire off = s[9];
+  assign y = {{4{~off}} & s[8:5], {2{~off}} & low[4:3]};
+endmodule"""
+FAULTS = {
+    "another sign": ("off = s[9]", "off = s[9] | s[8:3] == 6'd5"),
+    "a lower bit": ("off = s[9]", "off = s[8]"),
+    "bits of another sum": ("+ a2[6:2] - a3", "- a2[6:2] - a3"),
+    "another constant": ("- a3[6:2] + 5'd5", "- a3[6:2] + 5'd13"),
+}
+
+
+def test_bits_and_the_sign_are_those_of_one_sum() -> None:
+    b = Builder()
+    types = FixedArray.full((4,), FixedType.parse("u8f2"))
+    how = {"rounding": Rounding.RND, "overflow": Overflow.WRAP}
+    b.add("x", "input", types=types, origin="x", **how)
+    b.add("r", "quantize", "x", types=FixedArray.full((4,), FixedType.parse("u7f0")), origin="masked", **how)
+    kernel = np.array([[3], [-2], [1], [-1]])
+    weights = {"kernel": kernel, "kernel_types": FixedArray.full((4, 1), FixedType.parse("s3f0"))}
+    bias = {"bias": np.array([5]), "bias_types": FixedArray.full((1,), FixedType.parse("u3f0"))}
+    b.add("s", "dense", "r", origin="masked", **weights, **bias)
+    b.add("p", "relu", "s", origin="masked")
+    made = FixedArray.full((1,), FixedType.parse("u6f-3"))
+    down = {"rounding": Rounding.TRN, "overflow": Overflow.WRAP}
+    graph = b.graph(b.add("y", "quantize", "p", types=made, origin="masked", **down))
+    ports = (Port("x", types, *how.values()),), (Port.output("y", made),)
+    layout = Layout("top", 0, *ports, {"x": Bus("x", types), "y": Bus("y", made)})
+    assert prove(graph, {"top.v": MASKED}, layout).complete
+    for old, new in FAULTS.values():
+        assert old in MASKED
+        with pytest.raises(VerificationError, match="layer 'masked', output 0"):
+            prove(graph, {"top.v": MASKED.replace(old, new)}, layout)
