@@ -208,6 +208,28 @@ def test_bits_signs_and_limits_of_one_sum_are_tried_for_its_values() -> None:
         assert not same_by_one_sum(Functions(space), *signed_sum(space, fault))
 
 
+def test_a_table_of_the_bits_of_one_sum_is_tried_for_its_values() -> None:
+    space = Space()
+    total = space.sum([(space.leaf(n, 0, 31), c) for n, c in enumerate((3, -2, 1, -1))], 5)
+    sign = negative(space, total)
+    assert (total.width, total.lo < 0) == (9, True)
+    curve = np.random.default_rng(5).integers(0, 30, 16)
+    bits = [space.window(total, j, 1) for j in range(4, 8)]
+    turned = sum((bit.const != 0) << i for i, bit in enumerate(bits))
+    atoms = [next(iter(bit.terms)) for bit in bits]
+    half = space.table(tuple(atoms), [int(curve[p ^ turned]) for p in range(16)])
+
+    def whole(faulty: int = 0) -> Form:
+        """0 where the sum is negative, by a table with its sign."""
+        entries = [0 if p >> 4 else int(curve[p & 15 ^ turned]) + (faulty if p == turned else 0) for p in range(32)]
+        return space.table((*atoms, next(iter(sign.terms))), entries)
+
+    gated = space.times(space.scale(sign, -1, 1), half)
+    assert not same(space, whole(), gated)
+    assert same_by_one_sum(Functions(space), whole(), gated)
+    assert not same_by_one_sum(Functions(space), whole(1), gated)
+
+
 def test_what_depends_on_more_than_one_sum_is_not_said_to_be_the_same() -> None:
     space = Space()
     x, y = space.leaf(0, 0, 255), space.leaf(1, 0, 255)

@@ -164,10 +164,8 @@ class Functions:
             mask = sum(1 << place for place in places)
             alone = at & mask | base & ~mask
             patterns[leaf] = base & ~mask | self._spelled(leaf, bits, places)
-            if (known & ~known[alone]).any() or not known[patterns[leaf]].all():
-                return None
             total += values[alone] - entries[base]
-        off = (total - values)[known]
+        off = (total - values)[known]  # where there is no entry, any number is as good
         if (off % size if size else off).any():
             return None
         found = Sum(entries[base])
