@@ -13,6 +13,7 @@ from hgq.verify.proof.counterexample import evaluate
 from hgq.verify.proof.exhaustive import inputs_that_differ
 from hgq.verify.proof.forms import STEPS, Space
 from hgq.verify.proof.matched import matched
+from hgq.verify.proof.one_input import OneInput
 from hgq.verify.proof.patterns import possible
 from hgq.verify.proof.rewritten import Possible
 from tests.verify.test_proof_forms import Pairs
@@ -68,7 +69,7 @@ def test_what_reads_one_input_is_one_table_of_it_also_inside_of_windows() -> Non
     def same(a: Form, b: Form) -> bool:
         assert not space.same(a, b)
         space.begin()
-        by_input = ByInput(space)
+        by_input = ByInput(space, OneInput(space))
         return space.same(by_input.form(a), by_input.form(b))
 
     expected = cut([space.window(space.scale(leaf, 1, 2), 2, 3) for leaf in leaves])

@@ -1,7 +1,7 @@
-"""Forms in which all that reads one input of few bits is one table of that input.
+"""Forms in which all that reads one input of few values is one table of that input.
 
-So sums become the same whose operands were rounded one by one, as tables on one side and as windows on the other, also
-where they stand inside of windows: all inputs together have too many values to try, one operand has a hundred.
+So the tables that only one of two forms holds are few, and inputs that differ are looked for where these have their
+entries. That forms are the same is said by other names (functions.py), which need no tables.
 """
 
 from __future__ import annotations
@@ -12,29 +12,27 @@ import numpy as np
 
 from hgq.verify.proof.atoms import Form
 from hgq.verify.proof.forms import Space
-from hgq.verify.proof.inside import inner_atoms
+from hgq.verify.proof.one_input import OneInput
 from hgq.verify.proof.rewritten import Rewritten
 from hgq.verify.proof.tables import of_values
-from hgq.verify.proof.trial import TooMany, Trial
+from hgq.verify.proof.trial import TooMany
 
-MOST_VALUES = 1 << 10
-"""Of an input that is tried."""
 Terms = tuple[tuple[int, int], ...]
 
 
 class ByInput(Rewritten):
     """What was made of terms comes back in other outputs of a module, with other factors."""
 
-    def __init__(self, space: Space):
+    def __init__(self, space: Space, inputs: OneInput):
         super().__init__(space)
-        self._leaves: dict[int, frozenset[int]] = {}
+        self._inputs = inputs
         self._written: dict[Terms, Form] = {}
 
     def form(self, form: Form) -> Form:
         groups: dict[int, dict[int, int]] = {}
         parts: list[tuple[Form, int]] = []
         for atom, c in form.terms.items():
-            leaf = self._only_input(atom)
+            leaf = self._inputs.of(atom)
             if leaf is None:
                 parts.append((super().atom(atom), c))
             else:
@@ -45,19 +43,8 @@ class ByInput(Rewritten):
         return self.space.sum(parts, form.const)
 
     def atom(self, atom: int) -> Form:
-        leaf = self._only_input(atom)
+        leaf = self._inputs.of(atom)
         return super().atom(atom) if leaf is None else self._of(leaf, ((atom, 1),))
-
-    def _only_input(self, atom: int) -> int | None:
-        """The leaf that an atom reads, if it is one alone and has few values."""
-        if atom not in self._leaves:
-            atoms = inner_atoms(self.space, Form(0, {atom: 1}, 0, 0))
-            self._leaves[atom] = frozenset(n for n in atoms if self.space.atoms[n].kind == "leaf")
-        if len(self._leaves[atom]) != 1:
-            return None
-        (leaf,) = self._leaves[atom]
-        one = self.space.atoms[leaf]
-        return leaf if one.hi - one.lo < MOST_VALUES else None
 
     def _of(self, leaf: int, terms: Terms) -> Form:
         """A sum of terms that read one leaf."""
@@ -69,7 +56,7 @@ class ByInput(Rewritten):
         space, one = self.space, self.space.atoms[leaf]
         as_it_is = space.form(0, dict(terms))
         try:
-            values = Trial(space, {leaf: np.arange(one.lo, one.hi + 1)}, {}).form(as_it_is).tolist()
+            values = self._inputs.values(as_it_is, leaf).tolist()
         except TooMany:
             return as_it_is
         turn = next((-1 if value < values[0] else 1 for value in values if value != values[0]), 1)
@@ -81,7 +68,7 @@ class ByInput(Rewritten):
         bits, entries = self.space.atoms[atom].args
         groups: dict[int | None, list[int]] = {}
         for place, bit in enumerate(bits):
-            groups.setdefault(self._only_input(bit), []).append(place)
+            groups.setdefault(self._inputs.of(bit), []).append(place)
         base = next(i for i, entry in enumerate(entries) if entry is not None)
         if None in groups or len(groups) < 2:
             return super().table(atom)

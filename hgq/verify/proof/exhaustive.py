@@ -103,8 +103,8 @@ def _sums(space: Space, a: Form, b: Form) -> Iterator[Column]:
 class _Cut:
     """Where two forms are cut.
 
-    lowest: at tables that read no other table. behind: but at inputs, if these are few. beside: and at bits and signs of
-    the sums that tables read.
+    lowest: at tables that read no other table. behind: but at inputs, if these are few. beside: and at bits and signs
+    of the sums that tables read.
     """
 
     def __init__(self, space: Space, a: Form, b: Form, lowest: bool, behind: int, beside: bool):

@@ -64,7 +64,7 @@ class Template:
         self._walker.run(netlist.behind(bit for bits in netlist.outputs.values() for bit in bits))
         self._expected = Expected(self.space, cones, leaves)
         self._functions = Functions(self.space)
-        self._by_input = ByInput(self.space)
+        self._by_input = ByInput(self.space, self._functions.inputs)
         self._findings: dict[tuple, Finding] = {}
         self.proven: set[Bit] = set()
         self.unproven: set[Bit] = set()
