@@ -30,7 +30,7 @@ class Fused:
 
     Args:
         make: the untrained network; called once to compile and once for each training.
-        steps: of a whole training, for the learning rate: 5e-3 falling to a hundredth along a cosine.
+        steps: of a whole training, for the learning rate: `rate` falling to a hundredth along a cosine.
     """
 
     make: Callable[[], keras.Model]
@@ -38,6 +38,7 @@ class Fused:
     steps: int
     batch: int
     average: float = 0.998
+    rate: float = 5e-3
 
     def __post_init__(self) -> None:
         self.model = self.make()
@@ -51,7 +52,7 @@ class Fused:
         self.luts = jax.jit(self._luts)
 
     def _optimizer(self, model: keras.Model) -> Any:
-        rate = keras.optimizers.schedules.CosineDecay(5e-3, self.steps, alpha=0.01)
+        rate = keras.optimizers.schedules.CosineDecay(self.rate, self.steps, alpha=0.01)
         optimizer = keras.optimizers.Adam(rate)
         optimizer.build(model.trainable_variables)
         return optimizer

@@ -2,6 +2,8 @@
 
 Recipes: "settle" is HGQ2's there with our layers, EBOPs-bar and nothing else: the published baseline. "luts" is that
 with the LUTs to expect as cost. "calm" and "calm-luts" are these two with `Freeze` for the last quarter of the run.
+"fall" is "calm-luts" with a price that falls to beta from 10/3 of it, over the first half, and twice the learning rate;
+one compiled call an epoch trains it (benchmarks/fused_training.py), in a third of the CPU time of `fit`.
 
 A run of fewer epochs than the task has is cut into about as many pieces (`steps_per_epoch`), because callbacks count in
 these: a ramp of three steps is none, nor is an average of one weight.
@@ -12,10 +14,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from fused_training import Fused
 from pareto_tasks import TASKS, arrays, labels, network
 
 from hgq.layers import QConv2D, QDense
@@ -28,6 +33,9 @@ def train(
     start = time.process_time()
     what = TASKS[task]
     data = arrays(what)
+    if recipe == "fall":
+        model = falling(task, beta, labels(data, teacher), seed, epochs, batch, data["x_train"])
+        return saved(model, data["x_train"], epochs, folder, start)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = network(what, QDense, QConv2D, data["x_train"].shape[1:])
@@ -47,10 +55,26 @@ def train(
         verbose=0,
         callbacks=[BetaSchedule(beta / 30, beta, ramp=0.5, cost=cost), *freeze],
     )
+    return saved(model, data["x_train"], epochs, folder, start)
+
+
+def falling(task: str, beta: float, y: np.ndarray, seed: int, epochs: int, batch: int, x: np.ndarray) -> keras.Model:
+    fused = compiled(task, epochs * (len(x) // batch), batch, x.shape[1:])
+    schedule = BetaSchedule(beta / 0.3, beta, ramp=0.5, epochs=epochs)
+    held = Freeze(0.25, epochs=epochs).start
+    return fused.run(x, y, seed, epochs, lambda epoch, luts, before: schedule.beta(epoch), held, average=True)
+
+
+@cache
+def compiled(task: str, steps: int, batch: int, shape: tuple[int, ...]) -> Fused:
+    return Fused(lambda: network(TASKS[task], QDense, QConv2D, shape), "luts", steps, batch, rate=1e-2)
+
+
+def saved(model: keras.Model, x: np.ndarray, epochs: int, folder: str, start: float) -> dict[str, Any]:
     fitted = time.process_time()
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    calibrate(model, data["x_train"])
+    calibrate(model, x)
     model.save(out / f"epoch{epochs - 1:04d}.keras")
     return {"cpu": [round(t - start, 1) for t in (fitted, time.process_time())], "kept": [epochs - 1]}
 

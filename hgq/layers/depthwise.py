@@ -184,8 +184,9 @@ class Separable(Depthwise):
     def luts(self) -> Tensor:
         middle = self._widths(self.middle_quantizer, self.middle_shape_)
         total = self._luts_before() + self._luts_behind() + limits(self.middle_quantizer, middle)
-        total = total + sums(self._sample_of_widths(), self.depthwise_quantizer.digits(), super()._multiply)
-        total = total + sums(ops.expand_dims(middle, 0), self.kernel_quantizer.digits(), self._point)
+        first, second = self.depthwise_quantizer, self.kernel_quantizer
+        total = total + sums(self._sample_of_widths(), first.digits(), first.spare_bits(), super()._multiply)
+        total = total + sums(ops.expand_dims(middle, 0), second.digits(), second.spare_bits(), self._point)
         if self.bias_quantizer is not None:
             total = total + biases(self._bias_bits())
         return total

@@ -104,7 +104,8 @@ class QLinear(QLayer):
         return self._finish(y, training)
 
     def luts(self) -> Tensor:
-        total = super().luts() + sums(self._sample_of_widths(), self.kernel_quantizer.digits(), self._multiply)
+        kernel = self.kernel_quantizer
+        total = super().luts() + sums(self._sample_of_widths(), kernel.digits(), kernel.spare_bits(), self._multiply)
         if self.bias_quantizer is not None:
             total = total + biases(self._bias_bits())
         return total

@@ -19,11 +19,13 @@ COMPARED = 1.5
 """LUTs for each bit of the larger of two numbers: half of one compares, one selects."""
 LAST_DIGIT = 0.3
 """Part of its price that the only digit of a column is pressed by: it is a wire, but the first of many."""
+SPARE_BIT = 1.0 / 3.0
+"""Part of its price that a width is pressed by for each bit of a weight beyond the first: a digit that it may hold."""
 BIAS_PRESSURE = 3.0
 """LUTs by which each bit of a bias is pressed: it widens all that follows."""
 
 
-def sums(widths: Tensor, digits: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def sums(widths: Tensor, digits: Tensor, spare: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """LUTs of ``multiply(x, kernel)`` for a constant kernel, fully unrolled, summed over all outputs.
 
     For each output, over its inputs i::
@@ -35,20 +37,23 @@ def sums(widths: Tensor, digits: Tensor, multiply: Callable[[Tensor, Tensor], Te
     share with other outputs, are about the same number. Backward, straight through::
 
         d price/d digits_i = m * w_i          m = 1 if N >= 2, else LAST_DIGIT
-        d price/d w_i      = m * digits_i
+        d price/d w_i      = m * (digits_i + SPARE_BIT * spare_i)
 
-    and `Quantizer.digits` passes the first on to each bit of a live width.
+    and `Quantizer.digits` passes the first on to each bit of a live width. A weight that has bits to spare will hold
+    more digits in some other step of training: widths pressed by the digits of the moment stay wider than they should.
 
     Args:
         widths: bits of one sample of x, sign included, with a batch axis of 1.
         digits: signed digits of the kernel's elements.
+        spare: bits of the kernel's elements beyond the first, as `Quantizer.spare_bits`.
         multiply: the product, linear in both.
     """
     live = ops.cast(ops.stop_gradient(widths) > 0.0, widths.dtype)
     count = multiply(live, ops.stop_gradient(digits))
     terms = multiply(widths, digits)
     value = terms * (1.0 - 1.0 / ops.maximum(count, 1.0)) + CONSTANT * ops.cast(count > 0.5, terms.dtype)
-    slope = terms * ops.where(count > 1.5, 1.0, LAST_DIGIT)
+    pressed = terms + multiply(widths, SPARE_BIT * ops.stop_gradient(spare))
+    slope = pressed * ops.where(count > 1.5, 1.0, LAST_DIGIT)
     return ops.sum(straight_through(value, slope))
 
 

@@ -313,7 +313,8 @@ class Recurrent(QLayer):
 
     def luts(self) -> Tensor:
         widths = ops.expand_dims(self._widths(self.input_quantizer, self.input_shape_), 0)
-        total = self._luts_before() + sums(widths, self.kernel_quantizer.digits(), ops.matmul)
+        kernel = self.kernel_quantizer
+        total = self._luts_before() + sums(widths, kernel.digits(), kernel.spare_bits(), ops.matmul)
         total = total + self._products(self.recurrent_quantizer.digits())
         steps = float(self.steps)
         for part in self._parts().values():

@@ -133,6 +133,11 @@ class Quantizer(keras.layers.Layer):
         found = signed_digits(value * power_of_two(frac))
         return straight_through(found, ops.broadcast_to(self.bits(sign=False), found.shape))
 
+    def spare_bits(self) -> Tensor:
+        """Bits of each element of the constant that is quantised beyond its first, without the sign; no gradient."""
+        bits = ops.stop_gradient(self.bits(sign=False))
+        return ops.broadcast_to(ops.relu(bits - 1.0), self._value().shape)  # type: ignore[misc]
+
     @abstractmethod
     def _formats(self) -> tuple[Tensor, Tensor, Tensor]:
         """Per group: sign bit (0 or 1), magnitude bits, fractional bits, as used at inference."""

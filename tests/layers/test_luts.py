@@ -8,7 +8,7 @@ from keras import ops
 import hgq.layers
 from hgq.layers import QDense, QLayer
 from hgq.layers.arrival import UNREAD
-from hgq.layers.luts import COMPARED, CONSTANT, LAST_DIGIT, sums
+from hgq.layers.luts import COMPARED, CONSTANT, LAST_DIGIT, SPARE_BIT, sums
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.quantizers.exact import read, signed_digits
 from hgq.resource import model_luts, set_cost
@@ -56,13 +56,17 @@ def gradients(function, *arrays):
 def test_sums_by_hand_with_their_gradients():
     widths = np.array([[3.0, 2.0, 0.0]])
     digits = np.array([[1, 0, 1], [2, 1, 0], [4, 0, 0]])
+    spare = np.array([[0, 3, 0], [2, 0, 0], [0, 0, 5]])
     # Column 0: 3 terms of 3, 2, 2 bits (the third input is dead), column 1 a wire, column 2 likewise.
-    value, (to_widths, to_digits) = gradients(lambda w, d: sums(w, d, ops.matmul), widths, digits)
-    assert value == pytest.approx(7 * (1 - 1 / 3) + 3 * CONSTANT)
-    assert to_widths == pytest.approx(np.array([[1 + LAST_DIGIT, 2 + LAST_DIGIT, 4]]))
+    value, slopes = gradients(lambda w, d, s: sums(w, d, s, ops.matmul), widths, digits, spare)
+    to_widths, to_digits, to_spare = slopes
+    assert value == pytest.approx(7 * (1 - 1 / 3) + 3 * CONSTANT)  # spare bits cost nothing
+    pressed = [1 + LAST_DIGIT + LAST_DIGIT * 3 * SPARE_BIT, 2 + LAST_DIGIT + 2 * SPARE_BIT]
+    assert to_widths == pytest.approx(np.array([[*pressed, 4 + LAST_DIGIT * 5 * SPARE_BIT]]))
     assert to_digits == pytest.approx(
         np.array([[3, 3 * LAST_DIGIT, 3 * LAST_DIGIT], [2, 2 * LAST_DIGIT, 2 * LAST_DIGIT], [0, 0, 0]])
     )
+    assert not np.any(to_spare)
 
 
 def test_digits_have_the_gradient_of_live_bits():
@@ -71,6 +75,7 @@ def test_digits_have_the_gradient_of_live_bits():
     quantizer.attach((1, 4), "test", lambda: read(kernel))
     quantizer.b.assign(np.array([[3.0, 3.0, 3.0, 0.0]]))
     assert ops.convert_to_numpy(quantizer.digits()).tolist() == [[1, 2, 2, 0]]
+    assert ops.convert_to_numpy(quantizer.spare_bits()).tolist() == [[2, 2, 2, 0]]
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
