@@ -98,7 +98,7 @@ def trained(name: str, seed: int) -> keras.Model:
         loss = (keras.losses.CategoricalCrossentropy if soft else keras.losses.SparseCategoricalCrossentropy)(True)
         steps = network.epochs * (len(data.x_train) // network.batch)
         model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.01)), loss)
-        ramp = BetaSchedule(network.beta / 30, network.beta)
+        ramp = BetaSchedule(network.beta / 30, network.beta, cost="ebops")
         history = model.fit(
             data.x_train, data.y_train, batch_size=network.batch, epochs=network.epochs, verbose=0, callbacks=[ramp]
         )

@@ -33,7 +33,9 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(args.samples, 16)).astype(np.float32)
     y = (x[:, :5] + 0.3 * x[:, 5:10]).argmax(1).astype(np.int32)
-    schedules = [BetaSchedule(1e-7, beta, epochs=args.epochs) for beta in np.geomspace(1e-6, 1e-4, args.models)]
+    schedules = [
+        BetaSchedule(1e-7, beta, epochs=args.epochs, cost="ebops") for beta in np.geomspace(1e-6, 1e-4, args.models)
+    ]
     for way in ("together", "in turn"):
         models = [network(seed) for seed in range(args.models)]
         wall, cpu = time.perf_counter(), time.process_time()

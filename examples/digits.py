@@ -41,7 +41,7 @@ def train(front: Path, epochs: int, seed: int = 0) -> keras.Model:
         batch_size=64,
         epochs=epochs,
         validation_data=(data.x_val, data.y_val),
-        callbacks=[BetaSchedule(1e-6, 2.5e-5, ramp=0.7), ParetoFront(front, calibrate=data.x_train)],
+        callbacks=[BetaSchedule(1e-6, 2.5e-5, ramp=0.7, cost="ebops"), ParetoFront(front, calibrate=data.x_train)],
         verbose=2,
     )
     return hgq.load(front / "best.keras")

@@ -74,7 +74,7 @@ def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Mo
     front = options.out / "front"
     # A front that is there would be continued; each run of an example stands for itself.
     shutil.rmtree(front, ignore_errors=True)
-    schedule = BetaSchedule(options.beta / 30, options.beta, ramp=example.ramp)
+    schedule = BetaSchedule(options.beta / 30, options.beta, ramp=example.ramp, cost="ebops")
     few = first(data.x_train, 4096)
     compiled(example, data, options).fit(
         data.x_train,

@@ -1,4 +1,4 @@
-"""The price of hardware during training: low at first, so that the model learns the task, then rising."""
+"""The price of hardware during training: over the first part of the run it falls or rises, then it stays."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ class BetaSchedule(keras.callbacks.Callback):
     over the first part of the run, then constant, so that the widths settle. A function of the epoch alone: a run
     resumed with ``fit(initial_epoch=...)`` goes on where it was.
 
+    Best is a price that falls: ``beta_start = 3 * beta_end``, with Adam from a learning rate of 1e-2 down to a
+    hundredth along a cosine, and `Freeze`. A width moves by about a learning rate a step, so that a run of some
+    thousand steps has few bits to take away: what a low price leaves in the first half stays. Measured beside a price
+    that rises by 30 (`benchmarks/RESULTS.md`): about half the LUTs at equal accuracy. A start far above that kills
+    what the model has not learned yet: where the metric stays at chance, start lower, or at `beta_end`.
+
     Args:
-        beta_start, beta_end: both above 0.
+        beta_start, beta_end: both above 0; beta_end decides the LUTs, beta_start how soon they are near.
         ramp: part of the run that the ramp takes, 0 to 1.
         epochs: length of the run; None takes it from `fit`.
-        cost: what beta is the price of: "ebops" (EBOPs-bar) or "luts" (LUTs to expect, `QLayer.luts`). Measured: "luts"
-            gave fewer LUTs at equal accuracy on images, "ebops" with `Freeze` on tens of real-valued features.
+        cost: what beta is the price of: "luts" (LUTs to expect, `QLayer.luts`) or "ebops" (EBOPs-bar, as published).
     """
 
     def __init__(
-        self, beta_start: float, beta_end: float, ramp: float = 0.5, epochs: int | None = None, cost: str = "ebops"
+        self, beta_start: float, beta_end: float, ramp: float = 0.5, epochs: int | None = None, cost: str = "luts"
     ):
         super().__init__()
         for name, value in (("beta_start", beta_start), ("beta_end", beta_end)):
