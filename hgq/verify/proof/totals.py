@@ -42,7 +42,9 @@ class Function:
         if by not in self._times:
             if max(-self.lo, self.hi) * abs(by) >> WIDEST:
                 raise Exhausted
-            self._times[by] = self.other(self.values * by) or self
+            made = self.other(self.values * by)
+            assert made is not None
+            self._times[by] = made
         return self._times[by]
 
     def plus(self, other: Function) -> Function | None:
@@ -155,11 +157,11 @@ class Sum:
         """
         if one is None or not by:
             return
-        more: Function | None = one if by == 1 else one.times(by)
-        if leaf in self.functions:
-            more = self.functions.pop(leaf).plus(more) if more else None
-        if more is not None:
-            self.functions[leaf] = more
+        more = one if by == 1 else one.times(by)
+        known = self.functions.pop(leaf, None)
+        total = more if known is None else known.plus(more)
+        if total is not None:
+            self.functions[leaf] = total
 
     def total(self) -> Total:
         return Total(self.const, self.functions, self.parts)
