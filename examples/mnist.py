@@ -26,7 +26,11 @@ EXAMPLE = Example(
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     accuracy,
     epochs=30,
-    beta=1e-5,
+    cost="luts",
+    beta=8e-6,
+    start=10 / 3,
+    freeze=0.25,
+    rate=1e-2,
     batch=512,
     metrics=("accuracy",),
 )

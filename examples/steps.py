@@ -17,7 +17,7 @@ import keras
 from datasets import Data, first
 
 import hgq
-from hgq.training import BetaSchedule, ParetoFront
+from hgq.training import BetaSchedule, Freeze, ParetoFront
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Example:
     data: reads the data of a file, or of the default place; targets are labels, or the inputs themselves.
     loss, loss_weights, metrics: as `compile` takes them.
     judge: says how good the outputs of the hardware for the test part are.
-    beta: price of an EBOP at the end of training; it rises from a thirtieth over the part `ramp` of the epochs.
+    cost: what is priced, "ebops" or "luts".
+    beta: price of one at the end of training; it begins at `start` times that and moves over the part `ramp` of the epochs.
+    freeze: the part of the epochs, at the end, in which widths are held and weights averaged; 0 for none.
     select, tolerance: what picks the checkpoint, and what it may lose of the best one's; see `ParetoFront`.
     everything: whether the engines are compared on all samples; otherwise on those of the test part.
     corners: number of corner vectors; None for as many as the size of the input allows.
@@ -40,8 +42,11 @@ class Example:
     loss: Any
     judge: Callable[[Any, Data], str]
     epochs: int = 20
+    cost: str = "ebops"
     beta: float = 1e-6
+    start: float = 1 / 30
     ramp: float = 0.5
+    freeze: float = 0.0
     batch: int = 256
     rate: float = 5e-3
     loss_weights: dict[str, float] | None = None
@@ -74,7 +79,8 @@ def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Mo
     front = options.out / "front"
     # A front that is there would be continued; each run of an example stands for itself.
     shutil.rmtree(front, ignore_errors=True)
-    schedule = BetaSchedule(options.beta / 30, options.beta, ramp=example.ramp, cost="ebops")
+    schedule = BetaSchedule(example.start * options.beta, options.beta, ramp=example.ramp, cost=example.cost)
+    freeze = [Freeze(example.freeze)] if example.freeze else []
     few = first(data.x_train, 4096)
     compiled(example, data, options).fit(
         data.x_train,
@@ -83,7 +89,7 @@ def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Mo
         epochs=options.epochs,
         validation_data=(data.x_val, data.y_val),
         validation_batch_size=1024,
-        callbacks=[schedule, ParetoFront(front, example.select, example.tolerance, calibrate=few)],
+        callbacks=[schedule, *freeze, ParetoFront(front, example.select, example.tolerance, calibrate=few)],
         verbose=2,
     )
     return hgq.load(front / "best.keras")
@@ -95,7 +101,7 @@ def arguments(description: str, name: str, epochs: int, beta: float) -> argparse
     parser.add_argument("--file", help=".npz with the data, see examples/datasets.py")
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder to write to")
     parser.add_argument("--epochs", type=int, default=epochs)
-    parser.add_argument("--beta", type=float, default=beta, help="price of an EBOP at the end of training")
+    parser.add_argument("--beta", type=float, default=beta, help="price of an EBOP, or LUT, at the end of training")
     parser.add_argument("--quick", action="store_true", help="one epoch, few samples: to see it run")
     return parser
 
