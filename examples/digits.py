@@ -19,7 +19,7 @@ from datasets import digits
 
 import hgq
 from hgq.layers import QDense
-from hgq.training import BetaSchedule, ParetoFront
+from hgq.training import BetaSchedule, Freeze, ParetoFront
 
 
 def train(front: Path, epochs: int, seed: int = 0) -> keras.Model:
@@ -31,7 +31,7 @@ def train(front: Path, epochs: int, seed: int = 0) -> keras.Model:
     model = keras.Sequential(layers, name="digits")
     steps = epochs * -(-len(data.x_train) // 64)
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.01)),
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, steps, alpha=0.01)),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -41,7 +41,7 @@ def train(front: Path, epochs: int, seed: int = 0) -> keras.Model:
         batch_size=64,
         epochs=epochs,
         validation_data=(data.x_val, data.y_val),
-        callbacks=[BetaSchedule(1e-6, 2.5e-5, ramp=0.7, cost="ebops"), ParetoFront(front, calibrate=data.x_train)],
+        callbacks=[BetaSchedule(4e-5, 1.2e-5), Freeze(0.25), ParetoFront(front, calibrate=data.x_train)],
         verbose=2,
     )
     return hgq.load(front / "best.keras")
