@@ -40,10 +40,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "freeze, teacher, damping": {"cost": "ebops", "freeze": True, "teacher": True, "damping": 0.1},
     "freeze, teacher, Budget": {"cost": "ebops", "freeze": True, "teacher": True, "budget": "freeze, teacher"},
     _ALL: {"cost": "luts", "freeze": True, "teacher": True},
+    "fall": {"cost": "ebops", "start": 10 / 3},
+    "fall, 1e-2": {"cost": "ebops", "start": 10 / 3, "rate": 1e-2},
+    "luts, fall, 1e-2": {"cost": "luts", "start": 10 / 3, "rate": 1e-2},
+    f"{_ALL}, fall, 1e-2": {"cost": "luts", "freeze": True, "teacher": True, "start": 10 / 3, "rate": 1e-2},
     f"{_ALL}, Budget": {"cost": "luts", "freeze": True, "teacher": True, "budget": _ALL},
 }
 """The baseline is EBOPs-bar, a ramp to a constant price, true labels: what is published. budget: the variant whose mean
-LUTs, at the same beta, are the target of `Budget`."""
+LUTs, at the same beta, are the target of `Budget`. fall: from 10/3 of the last price. 1e-2: the learning rate, in place of
+5e-3."""
 
 NAME = re.compile(r"(.+?)-([0-9.]+(?:e-?[0-9]+)?)-s([0-9]+)\.keras")
 """Variant, beta and seed in the name of a net."""
@@ -56,14 +61,14 @@ def train(args: argparse.Namespace) -> None:
         what, data = TASKS[task], arrays(TASKS[task])
         steps = what.epochs * (len(data["x_train"]) // what.batch)
         make = partial(untrained, task, data["x_train"].shape[1:])
-        fused: dict[str, Fused] = {}
+        fused: dict[tuple[str, float], Fused] = {}
         for seed, variant in itertools.product(args.seeds, args.variants):
-            cost = VARIANTS[variant]["cost"]
+            cost, rate = VARIANTS[variant]["cost"], VARIANTS[variant].get("rate", 5e-3)
             for beta in args.betas or BETAS[task]:
                 if not file_of(task, variant, beta, str(seed)).exists():
-                    if cost not in fused:
-                        fused[cost] = Fused(make, cost, steps, what.batch)
-                    train_one(fused[cost], task, variant, beta, seed, data)
+                    if (cost, rate) not in fused:
+                        fused[cost, rate] = Fused(make, cost, steps, what.batch, rate=rate)
+                    train_one(fused[cost, rate], task, variant, beta, seed, data)
 
 
 def untrained(task: str, shape: tuple[int, ...]) -> Any:
@@ -76,7 +81,7 @@ def train_one(fused: Any, task: str, variant: str, beta: float, seed: int, data:
     from hgq.training import BetaSchedule, Budget, calibrate
 
     kind, epochs, start = VARIANTS[variant], TASKS[task].epochs, time.process_time()
-    schedule = BetaSchedule(beta / 30, beta, epochs=epochs)
+    schedule = BetaSchedule(kind.get("start", 1 / 30) * beta, beta, epochs=epochs)
     steering = Budget(mean_luts(task, kind["budget"], beta), epochs=epochs) if kind.get("budget") else None
 
     def price(epoch: int, luts: float, before: float) -> float:
