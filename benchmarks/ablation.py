@@ -47,8 +47,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     f"{_ALL}, Budget": {"cost": "luts", "freeze": True, "teacher": True, "budget": _ALL},
 }
 """The baseline is EBOPs-bar, a ramp to a constant price, true labels: what is published. budget: the variant whose mean
-LUTs, at the same beta, are the target of `Budget`. fall: from 10/3 of the last price. 1e-2: the learning rate, in place of
-5e-3."""
+LUTs, at the same beta, are the target of `Budget`. fall: from 10/3 of the last price. 1e-2: the learning
+rate, in place of 5e-3."""
 
 NAME = re.compile(r"(.+?)-([0-9.]+(?:e-?[0-9]+)?)-s([0-9]+)\.keras")
 """Variant, beta and seed in the name of a net."""

@@ -29,7 +29,7 @@ class Example:
     loss, loss_weights, metrics: as `compile` takes them.
     judge: says how good the outputs of the hardware for the test part are.
     cost: what is priced, "ebops" or "luts".
-    beta: price of one at the end of training; it begins at `start` times that and moves over the part `ramp` of the epochs.
+    beta: price of one at the end of training; it begins at `start` times that, over the part `ramp` of the epochs.
     freeze: the part of the epochs, at the end, in which widths are held and weights averaged; 0 for none.
     select, tolerance: what picks the checkpoint, and what it may lose of the best one's; see `ParetoFront`.
     everything: whether the engines are compared on all samples; otherwise on those of the test part.
