@@ -27,6 +27,7 @@ from hgq.methods.gmpq import (
     quantize,
     search,
     trim,
+    zeros_held,
 )
 from hgq.methods.gmpq.cost import LayerCost, policy_ebops
 from hgq.methods.gmpq.mixed import MixedQuantizer
@@ -154,6 +155,13 @@ def test_fine_tuning_moves_weights_and_keeps_widths(samples: tuple, eager: None)
     lower = model_ebops(model) - 20
     assert 0 < trim(model, lower) <= 20
     assert lower - 20 <= model_ebops(model) <= lower
+    kernel = model.get_layer("conv").kernel
+    zero = model.get_layer("conv").constants()["kernel"][0].reshape(kernel.shape) == 0
+    with zeros_held(model):
+        was = kernel.numpy().copy()
+        finetune(model, x, y, epochs=1, batch=32, rate=1e-1)
+    assert zero.any() and (kernel.numpy()[zero] == 0).all() and (kernel.numpy() != was).any()
+    assert kernel.constraint is None
     with pytest.raises(ValueError, match="budget of 1 EBOPs, but the biases"):
         trim(model, 1)
 

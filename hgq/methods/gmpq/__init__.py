@@ -11,7 +11,7 @@ from hgq.methods.gmpq.imitation import rank_correlation, rank_distance
 from hgq.methods.gmpq.quantize import quantize
 from hgq.methods.gmpq.search import Search, attribution_maps, search
 from hgq.methods.gmpq.supernet import Candidates, SuperNet
-from hgq.methods.gmpq.trim import trim
+from hgq.methods.gmpq.trim import trim, zeros_held
 
 __all__ = ["Candidates", "Search", "SuperNet", "attribution_maps", "deploy", "finetune", "layer_types", "likeliest"]
-__all__ += ["likeliest_within", "quantize", "rank_correlation", "rank_distance", "search", "trim"]
+__all__ += ["likeliest_within", "quantize", "rank_correlation", "rank_distance", "search", "trim", "zeros_held"]

@@ -16,7 +16,7 @@ from hgq.methods.gmpq.deploy import finetune, layer_types
 from hgq.methods.gmpq.imitation import rank_correlation
 from hgq.methods.gmpq.search import Search, attribution_maps, search
 from hgq.methods.gmpq.supernet import Candidates, SuperNet
-from hgq.methods.gmpq.trim import trim
+from hgq.methods.gmpq.trim import trim, zeros_held
 from hgq.methods.labels import loss_for
 from hgq.methods.network import build, fold
 from hgq.methods.policy import Bits, Policy, load_policy
@@ -24,6 +24,10 @@ from hgq.methods.result import Result
 
 MEASURED = 512
 """Samples whose attribution the summary compares."""
+ROUNDS = 3
+"""Of setting weights to 0 and fine-tuning the others."""
+FEW = 0.005
+"""Part of the weights that is set to 0 without tuning the others again."""
 
 
 def quantize(
@@ -89,9 +93,13 @@ def quantize(
         chosen = policy if isinstance(policy, dict) else load_policy(policy, list(net.layers))
     types = layer_types(folded, chosen, data)
     quantised = build(folded, types)
-    progress("fine-tuning, compiling")
-    finetune(quantised, data, labels, epochs=tuning_epochs or epochs, loss=loss, progress=progress)
-    trimmed = 0 if budget is None else trim(quantised, budget)
+
+    def tune() -> None:
+        progress("fine-tuning, compiling")
+        finetune(quantised, data, labels, epochs=tuning_epochs or epochs, loss=loss, progress=progress)
+
+    tune()
+    trimmed = 0 if budget is None else _within(quantised, budget, tune)
     facts.append(("policy", ", ".join(f"{name} w{b.w} a{b.a}" for name, b in chosen.items())))
     if budget is not None:
         facts.append(("budget", f"{budget:,} EBOPs; {trimmed:,} of the smallest weights set to 0 to keep it"))
@@ -99,6 +107,23 @@ def quantize(
     facts.append(("attribution", f"Spearman's rho to the float model's {rho:.3f}"))
     details |= {"policy": chosen, "rank_correlation": rho, "trimmed": trimmed}
     return Result(quantised, "gmpq", facts, folded=folded, chosen=types, details=details)
+
+
+def _within(model: keras.Model, budget: int, tune: Callable[[], None]) -> int:
+    """Sets weights to 0 until a fine-tuned model keeps its budget; what that breaks the others make good.
+
+    Returns:
+        How many weights were set to 0.
+    """
+    trimmed = 0
+    for _ in range(ROUNDS):
+        gone = trim(model, budget)
+        trimmed += gone
+        if gone <= FEW * model.count_params():
+            return trimmed
+        with zeros_held(model):
+            tune()
+    return trimmed + trim(model, budget)
 
 
 def _loss(folded: keras.Model, data: np.ndarray, labels: np.ndarray) -> keras.losses.Loss:

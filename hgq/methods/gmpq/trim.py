@@ -1,7 +1,9 @@
-"""The last few EBOPs over a budget, taken from the smallest weights."""
+"""The EBOPs over a budget, taken from the smallest weights; and weights of 0 that training leaves there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -43,6 +45,26 @@ def trim(model: keras.Model, budget: int) -> int:
         few, many = (few, middle) if cost(middle) <= budget else (middle, many)
     cost(many)
     return many - pruned
+
+
+@contextmanager
+def zeros_held(model: keras.Model) -> Iterator[None]:
+    """While it lasts, training leaves weights of kernels at 0 whose quantised value is 0 now.
+
+    For a compiled model: compile it within.
+    """
+    layers = [layer for layer, _ in priced_layers(model) if "kernel" in layer.constants()]
+    before = [layer.kernel.constraint for layer in layers]
+    for layer, also in zip(layers, before, strict=True):
+        used = (layer.constants()["kernel"][0] != 0).reshape(layer.kernel.shape)
+        kept = ops.convert_to_tensor(used.astype(layer.kernel.dtype))
+        layer.kernel.assign(layer.kernel * kept)
+        layer.kernel.constraint = lambda w, kept=kept, also=also: (w if also is None else also(w)) * kept
+    try:
+        yield
+    finally:
+        for layer, constraint in zip(layers, before, strict=True):
+            layer.kernel.constraint = constraint
 
 
 def _sizes(layer: Any) -> np.ndarray:
