@@ -153,7 +153,7 @@ def report(args: argparse.Namespace) -> None:
     print(text.table(rows, args.tasks))
     found = text.groups(rows, recipes=False)
     for task in args.tasks:
-        kinds = {name: held for (t, name), held in sorted(found.items()) if t == task}
+        kinds = {name: held for (t, name), held in sorted(found.items()) if t == task and len(held) >= text.PLOTTED}
         if kinds:
             text.plot(task, kinds, HERE / f"pareto-{task}.svg")
 

@@ -13,6 +13,11 @@ from pareto_tasks import TASKS, front
 GRID = 25
 """Accuracies at which two fronts are compared, evenly over the range that both reach."""
 
+PLOTTED = 6
+"""Nets that a kind needs for a line in a plot."""
+SPAN = 15.0
+"""Points of accuracy that a plot shows, down from the best net."""
+
 Row = dict[str, Any]
 
 
@@ -98,6 +103,8 @@ def plot(task: str, found: dict[str, list[Row]], file: Path) -> None:
         axes.scatter([r["estimate"] for r in rows], [100 * r["test"] for r in rows], s=7, alpha=0.4, color=colour)
         axes.plot(luts, 100 * reached, marker="o", markersize=3.5, linewidth=1.1, color=colour, label=name)
     axes.set(xscale="log", xlabel="LUTs, estimate", ylabel="test accuracy, %", title=task)
+    best = max(100 * r["test"] for rows in found.values() for r in rows)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], best - SPAN))
     axes.grid(alpha=0.3, which="both", linewidth=0.4)
     axes.legend(fontsize=7)
     figure.tight_layout()
