@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 from datasets import jets
-from steps import Example, accuracy, main
+from steps import FALLING, Example, accuracy, main
 
 from hgq.layers import QDense
 
@@ -26,14 +26,11 @@ EXAMPLE = Example(
     keras.losses.CategoricalCrossentropy(from_logits=True),
     accuracy,
     epochs=60,
-    cost="luts",
     beta=2e-5,
-    start=10 / 3,
-    freeze=0.25,
-    rate=1e-2,
     batch=1024,
     metrics=["accuracy"],
     everything=True,
+    **FALLING,
 )
 
 if __name__ == "__main__":

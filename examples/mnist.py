@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 from datasets import mnist
-from steps import Example, accuracy, main
+from steps import FALLING, Example, accuracy, main
 
 from hgq.layers import QDense
 
@@ -26,13 +26,10 @@ EXAMPLE = Example(
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     accuracy,
     epochs=30,
-    cost="luts",
     beta=8e-6,
-    start=10 / 3,
-    freeze=0.25,
-    rate=1e-2,
     batch=512,
     metrics=("accuracy",),
+    **FALLING,
 )
 
 if __name__ == "__main__":

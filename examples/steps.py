@@ -19,6 +19,9 @@ from datasets import Data, first
 import hgq
 from hgq.training import BetaSchedule, Freeze, ParetoFront
 
+FALLING: dict[str, Any] = {"cost": "luts", "start": 10 / 3, "freeze": 0.25, "rate": 1e-2}
+"""Settings with the fewest LUTs on dense nets; mnist_conv ended at chance with them at a beta of 4e-6."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -29,7 +32,7 @@ class Example:
     loss, loss_weights, metrics: as `compile` takes them.
     judge: says how good the outputs of the hardware for the test part are.
     cost: what is priced, "ebops" or "luts".
-    beta: price of one at the end of training; it begins at `start` times that, over the part `ramp` of the epochs.
+    beta: price of one at the end of training. start: what it begins at, in beta's; ramp: part of the epochs between.
     freeze: the part of the epochs, at the end, in which widths are held and weights averaged; 0 for none.
     select, tolerance: what picks the checkpoint, and what it may lose of the best one's; see `ParetoFront`.
     everything: whether the engines are compared on all samples; otherwise on those of the test part.

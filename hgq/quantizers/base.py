@@ -129,14 +129,21 @@ class Quantizer(keras.layers.Layer):
         1 for each bit of a live width: the digits that a bit may hold, not the half or third that it holds on average.
         """
         frac = ops.stop_gradient(self._formats()[2])
-        value = ops.stop_gradient(self.quantized(self._value(), training=False))  # type: ignore[misc]
+        value = ops.stop_gradient(self.quantized(self._constant(), training=False))
         found = signed_digits(value * power_of_two(frac))
         return straight_through(found, ops.broadcast_to(self.bits(sign=False), found.shape))
 
     def spare_bits(self) -> Tensor:
         """Bits of each element of the constant that is quantised beyond its first, without the sign; no gradient."""
         bits = ops.stop_gradient(self.bits(sign=False))
-        return ops.broadcast_to(ops.relu(bits - 1.0), self._value().shape)  # type: ignore[misc]
+        return ops.broadcast_to(ops.relu(bits - 1.0), self._constant().shape)
+
+    def _constant(self) -> Tensor:
+        """As `constant`, where there must be one."""
+        found = self.constant()
+        if found is None:
+            raise ValueError(f"{self}: it quantises no constant of a layer, so it has no digits")
+        return found
 
     @abstractmethod
     def _formats(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -77,14 +77,15 @@ def add_table(pairs: Pairs, kind: int) -> None:
     space, rng = pairs.space, pairs.rng
     (a, x), (b, y) = pairs.pick(), pairs.pick()
     bits = [(space.window(f, j, 1), v >> j & 1) for f, v in ((a, x), (b, y)) for j in range(min(f.width, 4))]
-    bits = [(form, v) for form, v in bits if form.single is not None]
-    if not 1 < len(bits) < 9 or len({form.single for form, _ in bits}) < len(bits):
+    bits = [(form.single, v) for form, v in bits if form.single is not None]
+    atoms = tuple(atom for atom, _ in bits)
+    if not 1 < len(atoms) < 9 or len({*atoms}) < len(atoms):
         return
     index = sum(v.astype(int) << place for place, (_, v) in enumerate(bits))
     weights = rng.integers(-9, 9, len(bits))
     sums = sum((np.arange(1 << len(bits)) >> place & 1) * w for place, w in enumerate(weights))
     entries = (sums, sums % 4, rng.integers(0, 30, 1 << len(bits)))[kind]
-    form = space.table(tuple(form.single for form, _ in bits), entries.tolist())  # type: ignore[misc]
+    form = space.table(atoms, entries.tolist())
     for c in (1, 2, 6):
         low, count, plus = int(rng.integers(0, 3)), int(rng.integers(1, 5)), int(rng.integers(-9, 9))
         total, wanted = space.sum([(form, c), (a, 3)], plus), entries[index].astype(object) * c + x * 3 + plus
