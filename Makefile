@@ -2,7 +2,7 @@
 # make fuzz   MINUTES=60: random models through all engines, from where the last run ended (tests/fuzz/README.md)
 # make test   sets up an environment with the development tools, then checks and tests everything
 #
-# Needs python3 (3.11 or newer) with venv, and g++. Other interpreters and folders: make PYTHON=python3.12 VENV=env
+# Needs python3 (3.11 or newer) with venv, and g++; make test tclsh, too. Other interpreters and folders: make PYTHON=python3.12 VENV=env
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -19,14 +19,14 @@ endif
 # One test process per core, up to four: each holds a Keras back end of its own, about 1.5 GB.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test fuzz tools constraints clean
+.PHONY: demo test fuzz tools test-tools constraints clean
 .NOTPARALLEL:
 
 demo: tools $(VENV)/demo.stamp
 	$(BIN)/python examples/digits.py
 
 test: export HGQ_REQUIRE_TOOLS = 1
-test: tools $(VENV)/test.stamp
+test: tools test-tools $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -50,6 +50,10 @@ endef
 
 tools:
 	$(call need,g++,echo 'int main() { return 0; }' | g++ -x c++ -o /dev/null -)
+
+# The emitted Tcl is run, by any Tcl.
+test-tools:
+	$(call need,tcl,echo exit | tclsh)
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
