@@ -28,7 +28,8 @@ def tuned(
 ) -> keras.Model:
     """A copy of `model`, its weights trained by Adam (cosine to 0) on the first `samples`, its ranges found on them.
 
-    Types of weights and fractional bits of activations stay; what is pruned stays so. Nothing is paid for bits.
+    Types of weights and fractional bits of activations stay; what is pruned stays so. Nothing is paid for bits. The
+    order of samples and what Dropout draws follow from `seed` alone; the user's generators are left where they are.
     """
     net = copy_model(model)
     for _, _, quantizer in model_quantizers(net):
@@ -47,11 +48,15 @@ def tuned(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
         [_keras_loss(target) for target in targets],
     )
-    before = np.random.get_state()
-    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    for variable in fitted.variables:
+        if variable.name == "seed_generator_state":  # of Dropout and noise
+            variable.assign([rng.integers(2**31), 0])
     one = len(given) == 1, len(wanted) == 1
-    fitted.fit(given[0] if one[0] else given, wanted[0] if one[1] else wanted, BATCH, epochs, verbose=0)
-    np.random.set_state(before)
+    for _ in range(epochs):
+        order = rng.permutation(samples)
+        x_now, y_now = ([array[order] for array in arrays] for arrays in (given, wanted))
+        fitted.fit(x_now[0] if one[0] else x_now, y_now[0] if one[1] else y_now, BATCH, shuffle=False, verbose=0)
     calibrate(fitted, given[0] if one[0] else given)
     for (layer, _), (twin, _) in zip(priced_layers(net), priced_layers(model), strict=True):  # names may be alike
         layer.beta.assign(twin.beta)

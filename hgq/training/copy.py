@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import keras
@@ -16,7 +17,9 @@ def copy_model(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
+    drawn = random.getstate()  # from which Keras seeds initial values, to be replaced at once: not the user's loss
     twin = keras.saving.deserialize_keras_object(config if dtype is None else _with_dtype(config, dtype))
+    random.setstate(drawn)
     twin.set_weights(model.get_weights())
     return twin
 
