@@ -32,6 +32,8 @@ PREDICTED = 2048
 """Samples that Keras predicts at once."""
 LEAST = 300
 """Samples, below which nothing can be held out."""
+FEWEST = 30
+"""Samples in each part: the mean loss of fewer says nothing, of none that every change pays."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,16 @@ def refine(
     trail: list[State] = []
     first: State | None = None
     best: State | None = None
+    interrupted = False
     for turn in range(rounds):
         if turn:
             say(f"round {turn + 1}: trains the weights")
-            later = tuned(twin, arrays, targets, parts.refine, epochs, learning_rate, seed + turn)
+            try:
+                later = tuned(twin, arrays, targets, parts.refine, epochs, learning_rate, seed + turn)
+            except KeyboardInterrupt:
+                interrupted = True
+                say("interrupted: the best state so far is kept")
+                break
             owners = find_owners(later)
         search = _search(owners, arrays, targets, parts, options)
         now = search.state()
@@ -182,7 +190,7 @@ def refine(
             best, best_price = found, price
             write_back(owners, best.values, best.types)
             _check_written(twin, search, arrays)
-        if search.interrupted:
+        if interrupted := search.interrupted:
             break
     assert first is not None and best is not None  # there is a first round
     seen = slice(parts.refine + parts.held_out, None)
@@ -200,7 +208,7 @@ def refine(
         lam=best_price,
         samples=parts,
         seconds=time.perf_counter() - started,
-        interrupted=search.interrupted,
+        interrupted=interrupted,
     )
 
 
@@ -237,7 +245,13 @@ def _split(count: int, samples: int, held_out: float, seed: int, owners: Owners)
         raise ValueError(f"refine: {LEAST} samples are the least that can be split ({why})")
     chosen = np.random.default_rng(seed).permutation(count)[:used]
     monitor = int(used * held_out / 2)
-    return chosen, Parts(used - 2 * monitor, monitor, monitor)
+    parts = Parts(used - 2 * monitor, monitor, monitor)
+    if min(parts.refine, monitor) < FEWEST:
+        raise ValueError(
+            f"refine: held_out={held_out} of {used:,} samples: {parts.refine:,} would choose changes, {monitor:,} "
+            f"accept them and {monitor:,} say when to stop; each takes {FEWEST} or more. Fix: held_out=0.4"
+        )
+    return chosen, parts
 
 
 def _golden(owners: Owners, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:

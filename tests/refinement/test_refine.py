@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 
 import keras
@@ -116,9 +117,21 @@ def test_an_interruption_keeps_the_best_model_so_far(net) -> None:
     assert found.cost[1] < found.cost[0]
 
 
+def test_an_interruption_of_the_training_between_rounds_keeps_the_round_before(
+    net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("hgq.refinement.refine"), "tuned", stop)
+    model, x = net
+    found = refine(model, x, lam=2e-3, sweeps=1, rounds=2)
+    assert found.interrupted and found.cost[1] < found.cost[0]
+
+
 def draws() -> list[float]:
     """The next numbers of each generator that is set by keras.utils.set_random_seed."""
-    return [random.random(), np.random.rand(), float(keras.random.uniform(()))]  # noqa: NPY002  the user's
+    return [random.random(), np.random.rand(), float(keras.random.uniform(()))]
 
 
 def test_training_between_two_rounds_is_taken_only_if_it_helps_and_leaves_generators_alone(net) -> None:
@@ -152,6 +165,8 @@ def test_training_between_two_rounds_is_taken_only_if_it_helps_and_leaves_genera
         ({"samples": 200}, "300 samples are the least"),
         ({"held_out": 1.0}, "held_out=1.0"),
         ({"rounds": 0}, "rounds=0"),
+        ({"held_out": 1e-3}, "900 would choose changes, 0 accept them and 0 say when to stop"),
+        ({"held_out": 0.99}, "10 would choose changes"),
     ],
 )
 def test_what_does_not_fit_is_named(net, wrong: dict, message: str) -> None:
