@@ -1,10 +1,9 @@
-"""Commands that read one model file and write another: what is refused beforehand, and how the file appears."""
+"""Commands that read one model file and write another: what is refused beforehand."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 
 def check_files(model: Path, out: Path) -> None:
@@ -24,13 +23,3 @@ def check_files(model: Path, out: Path) -> None:
     folder = out.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{out}: nothing can be written to {folder}; make it, or name another folder")
-
-
-def save_whole(model: Any, out: Path) -> None:
-    """Saves a Keras model so that `out` is there whole or as it was."""
-    made = out.with_name(f".{out.stem}.{os.getpid()}.keras")
-    try:
-        model.save(made)
-        made.replace(out)
-    finally:
-        made.unlink(missing_ok=True)

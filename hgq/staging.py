@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hgq.disk import disk_problem
 from hgq.errors import ConversionError
 
 
@@ -63,7 +63,7 @@ def staged(target: Path) -> Iterator[Path]:
     and an older project that it had moved out of the way is put back.
 
     Raises:
-        ConversionError: another process is at it, or the disk is full.
+        ConversionError: another process is at it, or the disk is full or takes nothing.
     """
     made_parents = [folder for folder in target.parents if not folder.exists()]
     work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -77,13 +77,11 @@ def staged(target: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):  # HDF5 writes it into its message
-            either = f"{target.parent} or {tempfile.gettempdir()}"  # where temporary files are
-            where = error.filename2 or error.filename or either  # of a copy, where it goes
-            raise ConversionError(
-                [f"  - {where}: no space is left on the disk\n      Fix: free some, or name a folder on another disk"]
-            ) from error
-        raise
+        found = disk_problem(error, target.parent, Path(tempfile.gettempdir()))
+        if found is None:
+            raise
+        where, what, fix = found
+        raise ConversionError([f"  - {where}: {what}\n      Fix: {fix}"]) from error
     finally:
         for folder in made_parents:  # those that nothing came into
             if folder.is_dir() and not any(folder.iterdir()):

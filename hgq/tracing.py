@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hgq.disk import whole
 from hgq.errors import HGQError
 from hgq.fixed import decode
 from hgq.folder import Progress
@@ -70,7 +71,8 @@ def trace_sample(
     folder = project.path / "trace"
     folder.mkdir(exist_ok=True)
     wave = folder / f"sample_{sample}.vcd"
-    write_waveform(project.rtl_design(), pack(project.inputs, [one[name] for name in graph.inputs])[0], wave)
+    with whole(wave) as made:
+        write_waveform(project.rtl_design(), pack(project.inputs, [one[name] for name in graph.inputs])[0], made)
     progress("ranges")
     rows = trace(graph, one, engines, vectors)
     ports = []
@@ -86,7 +88,6 @@ def trace_sample(
         "waveform": wave.name,
         "layers": rows,
     }
-    part = folder / ".trace.part"
-    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / "trace.json")
+    with whole(folder / "trace.json") as made:
+        made.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found

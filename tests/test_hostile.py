@@ -350,7 +350,7 @@ def test_an_interrupt_between_two_renames_keeps_the_older_project(tmp_path: Path
 
 def test_a_termination_cleans_up_and_has_its_own_code(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(BaseException) as ended, exit_codes(), staged(tmp_path / "net"):
+    with pytest.raises(BaseException) as ended, exit_codes(tmp_path), staged(tmp_path / "net"):
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
     assert ended.value.exit_code == TERMINATED and not list(tmp_path.iterdir())  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 IR = {"ir", "names", "ports", "windows", "einsum"}
 NETLIST = IR | {"netlist", "native"}
 EMIT = NETLIST | {"lower", "passes", "emit"}
-SIM = EMIT | {"sim"}
+SIM = EMIT | {"sim", "disk"}
 VERIFY = SIM | {"verify"}
 REPORT = VERIFY | {"report", "resource"}
 ALLOWED: dict[str, set[str]] = {
@@ -43,8 +43,9 @@ ALLOWED: dict[str, set[str]] = {
     "frontend": IR | {"quantizers", "layers", "resource", "training"},  # training: float64 copies of a model
     "refinement": IR | {"data", "native", "quantizers", "layers", "resource", "training", "frontend"},
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
+    "disk": set(),
     "model_file": set(),
-    "methods": IR | {"model_file", "quantizers", "layers", "resource", "training", "frontend", "importers"},
+    "methods": IR | {"disk", "data", "quantizers", "layers", "resource", "training", "frontend", "importers"},
     "data": set(),
     "plan": NETLIST | {"lower", "passes"},
     "memory": {"ir"},
@@ -53,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "folder": REPORT | {"data", "opening", "plan", "frontend"},
     "project": REPORT | {"folder", "plan", "frontend", "tracing"},
     "options": EMIT,
-    "staging": set(),
+    "staging": {"disk"},
     "writing": REPORT | {"folder", "plan", "project"},
     "conversion": REPORT
     | {"data", "memory", "options", "staging", "writing", "folder", "project", "frontend", "importers", "training"},

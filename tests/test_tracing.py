@@ -14,12 +14,14 @@ import pytest
 
 import hgq
 import hgq.tracing
-from hgq.errors import VerificationError
+from hgq.errors import ToolError, VerificationError
 from hgq.layers import QDense
+from hgq.ports import pack
 from hgq.project import Project
 from hgq.report.text import evidence
 from hgq.report.trace_text import trace_text
 from hgq.sim.icarus import icarus_installed, spot_check
+from hgq.sim.waveform import write_waveform
 from hgq.training import calibrate
 from hgq.verify.trace import first_difference_of
 
@@ -75,6 +77,10 @@ def test_a_sample_is_followed_through_every_engine(made: Path, tmp_path: Path) -
     wave = (tmp_path / "net/trace/sample_5.vcd").read_text()
     assert "$scope module net $end" in wave and "in_valid" in wave
     assert json.loads((tmp_path / "net/trace/trace.json").read_text()) == found
+    assert sorted(one.name for one in (tmp_path / "net/trace").iterdir()) == ["sample_5.vcd", "trace.json"]
+    words = pack(project.inputs, project.encode(data[:1]))[0]
+    with pytest.raises(ToolError, match="No space left on device"):  # and not wait for ever
+        write_waveform(project.rtl_design(), words, Path("/dev/full"))
     with pytest.raises(ValueError, match=r"sample 60: there are 60, counted from 0"):
         project.trace(60, data)
 

@@ -105,7 +105,7 @@ def convert(
 
     Exit codes: 0 converted and equal; 1 a difference; 2 usage, model, data or tool; 3 a bug in hgq.
     """
-    with exit_codes():
+    with exit_codes(out):
         if no_verify and verify:
             raise ValueError(f"--no-verify and --verify {verify} contradict each other; give one of them")
         if not model.is_file():

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 import typer
 
+from hgq.disk import disk_problem
 from hgq.errors import HGQError, IRError, VerificationError
 
 DIFFERENCE, USAGE, BUG, NOT_PROVEN, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
@@ -30,8 +33,12 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
-    """Ends the command with the exit code and the message that belong to an error raised inside."""
+def exit_codes(written: Path) -> Iterator[None]:
+    """Ends the command with the exit code and the message that belong to an error raised inside.
+
+    Args:
+        written: what the command writes, to be named where a full disk is not.
+    """
     try:
         with _terminated():
             yield
@@ -39,7 +46,13 @@ def exit_codes() -> Iterator[None]:
         raise _exit(DIFFERENCE, f"difference: {error}") from None
     except IRError as error:
         raise _bug(error) from None
-    except (HGQError, OSError) as error:
+    except OSError as error:
+        from hgq.sim.simulator.tools import cache_folder
+
+        found = disk_problem(error, written, Path(tempfile.gettempdir()), cache_folder())
+        text = f"{found[0]}: {found[1]}\n  Fix: {found[2]}" if found else str(error)
+        raise _exit(USAGE, f"error: {text}") from None
+    except HGQError as error:
         raise _exit(USAGE, f"error: {error}") from None
     except (ValueError, TypeError) as error:
         # hgq raises these itself for bad arguments; from within NumPy or Keras they mean that we passed nonsense on.

@@ -94,7 +94,7 @@ def quantize(
         "depth": depth,
         "policy": policy,
     }
-    with exit_codes():
+    with exit_codes(out):
         check_files(model, out)
         options = _checked(method, {name: value for name, value in given.items() if value is not None})
         with Steps() as step:

@@ -12,7 +12,8 @@ from hgq.cli.arrays import load_arrays
 from hgq.cli.exits import exit_codes
 from hgq.cli.progress import Steps
 from hgq.cli.quiet import start_keras
-from hgq.model_file import check_files, save_whole
+from hgq.disk import whole
+from hgq.model_file import check_files
 
 
 class Loss(StrEnum):
@@ -69,7 +70,7 @@ def refine(
     Exit codes: 0 done; 2 usage, model, data or tool; 3 a bug in hgq.
     """
     kinds = [kind.value for kind in loss or ()]
-    with exit_codes():
+    with exit_codes(out):
         check_files(model, out)
         x = load_arrays(data, "--data")
         y = None if labels is None else load_arrays(labels, "--labels", axes=1)
@@ -97,7 +98,8 @@ def refine(
                 seed=seed,
                 progress=step,
             )
-            save_whole(found.model, out)
+            with whole(out) as file:
+                found.model.save(file)
         typer.echo(str(found))
         typer.echo(f"model: {out}")
 

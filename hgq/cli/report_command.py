@@ -56,7 +56,7 @@ def report(
 
     Exit codes: 0 done; 1 the mapped netlist differs; 2 usage or tool; 3 a bug in hgq.
     """
-    with exit_codes():
+    with exit_codes(folder):
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
         if seeds is not None and not route:

@@ -59,7 +59,7 @@ def simulate(
     Exit codes: 0 equal; 1 a difference, or a fault of the self-test that nothing noticed; 2 usage, data or tool; 3 a
     bug in hgq; 4 nothing differs, but --engine proof cannot prove every output.
     """
-    with exit_codes():
+    with exit_codes(folder):
         if not folder.is_dir():
             raise ValueError(f"{folder}: there is no such folder; give one that hgq-convert wrote")
         if self_test and trace is not None:

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hgq.disk import whole
+
 EXAMPLE = '{"dense": {"w": 4, "a": 8}, ...}'
 
 
@@ -23,7 +25,8 @@ Policy = dict[str, Bits]
 def save_policy(policy: Policy, path: str | Path) -> None:
     """Writes a policy as JSON: ``{"dense": {"w": 4, "a": 8}, ...}``."""
     text = json.dumps({name: asdict(bits) for name, bits in policy.items()}, indent=1)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    with whole(Path(path)) as made:
+        made.write_text(text + "\n", encoding="utf-8")
 
 
 def load_policy(path: str | Path, layers: list[str] | None = None) -> Policy:

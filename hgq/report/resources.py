@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hgq.disk import whole
 from hgq.netlist.cost import BAND
 from hgq.report.page import to_html
 from hgq.report.timing import routed_facts
@@ -181,7 +183,6 @@ def save_report(folder: Path, report: dict[str, Any]) -> None:
         "report.json": json.dumps(report, indent=1) + "\n",
         "report.html": to_html(report, resources=tables, routed=routed),
     }
-    for name, written in texts.items():
-        part = folder / f".{name}.part"
-        part.write_text(written, encoding="utf-8")
-        part.replace(folder / name)
+    with ExitStack() as both:  # none takes its place before all are written
+        for name, written in texts.items():
+            both.enter_context(whole(folder / name)).write_text(written, encoding="utf-8")

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from hgq.disk import full_disk
 from hgq.emit.templates import text
 from hgq.sim import simulator
 from hgq.sim.simulator import RtlDesign
 from hgq.sim.toolchain import hgq_errors
 
 _RUNTIME = ("verilated.cpp", "verilated_vcd_c.cpp", "verilated_threads.cpp")
-_DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE=1", "VM_TRACE_VCD=1", "VM_TRACE_FST=0")
+_DEFINES = (
+    "VERILATOR=1",
+    "VM_COVERAGE=0",
+    "VM_SC=0",
+    "VM_TIMING=0",
+    "VM_TRACE=1",
+    "VM_TRACE_VCD=1",
+    "VM_TRACE_FST=0",
+    "VL_USER_FATAL",
+)
 
 
 def write_waveform(design: RtlDesign, words: np.ndarray, file: Path) -> None:
@@ -24,6 +36,7 @@ def write_waveform(design: RtlDesign, words: np.ndarray, file: Path) -> None:
 
     Raises:
         ToolError: a tool is missing or failed.
+        OSError: the disk is full.
     """
     with hgq_errors(), tempfile.TemporaryDirectory(prefix="waveform-") as folder:
         root, compiler, work = simulator.verilator_root(), simulator.cxx(), Path(folder)
@@ -41,4 +54,9 @@ def write_waveform(design: RtlDesign, words: np.ndarray, file: Path) -> None:
         line = [*compiler, *flags, *(f"-D{one}" for one in _DEFINES), "-o", str(program), *map(str, units)]
         simulator.execute("compiling the waveform's simulator failed", line, work / "g++.log")
         arguments = [str(file), str(design.latency), *(f"{int(word):x}" for word in words)]
-        simulator.execute("the waveform's simulator failed", [str(program), *arguments], work / "run.log")
+        try:
+            simulator.execute("the waveform's simulator failed", [str(program), *arguments], work / "run.log")
+        except simulator.SimulationError as failed:
+            if full_disk(file.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from failed
+            raise

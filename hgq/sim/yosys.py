@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hgq.disk import full_disk
 from hgq.errors import ToolError
 from hgq.sim.families import FAMILIES, Family, count
 from hgq.sim.kept import digest, kept_folder
@@ -107,6 +108,18 @@ def synthesise(sources: Sequence[Path], top: str, family: str) -> Mapped:
 
 def _map(texts: list[str], commands: list[str], top: str, family: str, folder: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix="mapping-", dir=folder.parent))
+    try:
+        _map_in(work, texts, commands, top, family)
+    except (OSError, KeyboardInterrupt):  # a full disk; of a failure of Yosys the log stays
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    try:
+        work.replace(folder)
+    except OSError:  # another process finished the same module first
+        shutil.rmtree(work)
+
+
+def _map_in(work: Path, texts: list[str], commands: list[str], top: str, family: str) -> None:
     start = time.monotonic()
     failed = f"Yosys cannot map module '{top}' to {family} ({FAMILIES[family].device})"
     _run(work, texts, commands, "mapped.json", failed, fix="the log names the line; report it as a bug", log_stays=True)
@@ -123,10 +136,6 @@ def _map(texts: list[str], commands: list[str], top: str, family: str, folder: P
     for path in work.iterdir():
         if path.name not in _FILES:
             path.unlink()
-    try:
-        work.replace(folder)
-    except OSError:  # another process finished the same module first
-        shutil.rmtree(work)
 
 
 def _plain(cell: dict[str, Any]) -> dict[str, Any]:
@@ -199,8 +208,9 @@ def _run(
     (work / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
     log = work / "yosys.log"
     with log.open("w", encoding="utf-8") as out:
-        code = subprocess.run(
-            [sys.executable, "-P", "-c", _WORKER, "script.ys"], cwd=work, stdout=out, stderr=out, check=False
-        ).returncode
+        command = [sys.executable, "-P", "-c", _WORKER, "script.ys"]
+        env = os.environ | {"TMPDIR": str(work)}  # where ABC leaves its files if it fails
+        code = subprocess.run(command, cwd=work, env=env, stdout=out, stderr=out, check=False).returncode
     if code or not (work / made).is_file():
+        fix = f"free some space on the disk of {work.parent}" if full_disk(work) else fix
         raise ToolError(failed, code=code, tail=_tail(log), log=log if log_stays else None, fix=fix)

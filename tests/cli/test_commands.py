@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,7 +163,7 @@ FAILURES = {
     "a model": (ConversionError(["Conv2D 'c': groups=2"]), 2),
     "a tool": (ToolError("g++ is missing"), 2),
     "anything on purpose": (HGQError("x"), 2),
-    "a full disk": (OSError(28, "No space left on device"), 2),
+    "a pipe": (OSError(32, "Broken pipe"), 2),
     "a broken graph": (IRError("node 3"), 3),
     "a missing module of ours": (ModuleNotFoundError("No module named 'hgq.lost'", name="hgq.lost"), 3),
     "a slip": (KeyError("x"), 3),
@@ -183,6 +184,16 @@ def test_the_exit_code_tells_what_failed_and_only_bugs_show_a_traceback(
     assert ("Traceback" in done.stderr) == ("bug in hgq" in done.stderr) == (code == 3)
     if code in (1, 2):
         assert str(error).splitlines()[-1] in done.stderr
+
+
+@pytest.mark.parametrize("command,place", [(convert, "out"), (simulate, "project")])
+def test_a_full_disk_is_named_with_the_place_and_what_to_do(
+    fake: type[FakeProject], monkeypatch: pytest.MonkeyPatch, command: Any, place: str
+) -> None:
+    monkeypatch.setattr(fake, "fails", OSError(28, "No space left on device"))
+    done = command()
+    assert done.exit_code == 2 and "Errno" not in done.stderr
+    assert re.match(rf"error: {place}( or .*)?: no space is left on the disk\n  Fix: free some", done.stderr)
 
 
 def test_a_value_error_is_the_users_only_where_hgq_raised_it(
