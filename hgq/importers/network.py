@@ -30,6 +30,9 @@ INERT = set(
 """Attributes that mean nothing at inference: training, prices, names."""
 
 
+IN_MODEL = ("Sequential", "Functional", "Model")
+"""Classes of models: one is followed, models within it are not."""
+
 NO_SOFTMAX = "leave drop_softmax (in a command: --drop-softmax) out"
 
 
@@ -181,6 +184,11 @@ class Importer:
         )
 
     def _handler(self, record: Record) -> Callable[[Importer, Record, list[tuple]], Call]:
+        if record.kind in IN_MODEL:
+            raise Unconvertible(
+                "a model within the model is not followed",
+                f"call the layers of model.get_layer('{record.name}') in its place: they keep their weights",
+            )
         if record.kind not in self.handlers:
             supported = ", ".join(self.handlers)
             fix = self.instead.get(record.kind, f"supported are {supported}")
@@ -204,7 +212,7 @@ def read_records(archive: Archive) -> tuple[list[Record], list[str], list[Refere
     """The layers with their calls, the names of the inputs, and the outputs."""
     config = archive.config["config"]
     kind = archive.config["class_name"]
-    if kind not in ("Sequential", "Functional", "Model"):
+    if kind not in IN_MODEL:
         raise refused(archive.path, f"its class is {kind!r}", "build it with keras.Sequential or keras.Model")
     records = []
     counts: Counter[str] = Counter()

@@ -10,6 +10,7 @@ import numpy as np
 
 from hgq.importers import keras_layers, plain
 from hgq.importers.archive import Archive, archive_of, read_archive, refused
+from hgq.importers.given import check_finite
 from hgq.importers.linear import CONV, DEPTHWISE, weights_of
 from hgq.importers.network import Call, Importer, Record, read_records
 from hgq.importers.read import library_of
@@ -60,6 +61,8 @@ def _archive(model: keras.Model | str | Path) -> Archive:
 def _linear(weight: str, names: str) -> Any:
     def handler(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
         arguments, parts = plain.read_linear(importer, record, weight, names)
+        for part, value in parts.items():
+            check_finite(part, value)
         layer = getattr(keras.layers, record.kind)(**arguments)
         layer.build(shapes[0])
         layer.set_weights(list(parts.values()))
@@ -73,6 +76,8 @@ def _norm(importer: Importer, record: Record, shapes: list[tuple]) -> Call:
         record.seen |= set(record.config)
         return lambda x: x
     parts = plain.read_norm(record, len(shapes[0]))
+    for part, value in parts.items():
+        check_finite(part, value)
     layer = keras.layers.BatchNormalization(epsilon=0.0, name=record.name)
     layer.build(shapes[0])
     layer.gamma.assign(parts["scale"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
+from hgq.errors import ConversionError, problem
 from hgq.fixed import Overflow, Rounding, decode, encode
 from hgq.frontend.context import Unconvertible
 from hgq.importers import plain
@@ -60,8 +61,16 @@ class LayerTypes:
 
 
 def weighted(model: keras.Model) -> list[keras.Layer]:
-    """The layers of a folded model that need a kernel's types, in data flow order: linear ones and normalisations."""
-    return [layer for layer in in_order(model) if type(layer).__name__ in WEIGHTED]
+    """The layers of a folded model that need a kernel's types, in data flow order: linear ones and normalisations.
+
+    Raises:
+        ConversionError: there are none.
+    """
+    found = [layer for layer in in_order(model) if type(layer).__name__ in WEIGHTED]
+    if not found:
+        what = "it has no layer with weights, so that there is nothing to quantise"
+        raise ConversionError([problem("model", model.name, what, f"give a model with {', '.join(WEIGHTED)}")])
+    return found
 
 
 def averages(model: keras.Model) -> list[keras.Layer]:

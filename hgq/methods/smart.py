@@ -37,6 +37,7 @@ from hgq.methods.fold import fold
 from hgq.methods.labels import loss_for
 from hgq.methods.network import weighted
 from hgq.methods.result import Result
+from hgq.methods.samples import samples_of
 from hgq.quantizers import BinaryTernaryQuantizer, weight_quantizer
 from hgq.training import calibrate
 
@@ -156,17 +157,15 @@ def quantize(
         drop_softmax: leave a softmax at the end out.
 
     Raises:
-        ValueError: an argument, or labels that do not fit.
-        ConversionError: layers that are not supported, by name.
+        ValueError: an argument, or data or labels that do not fit.
+        ConversionError: layers that are not supported, by name; several inputs.
     """
-    if isinstance(data, dict):
-        raise ValueError(f"smart: data for {len(data)} inputs ({', '.join(data)}); it trains models of one input")
-    data, labels = np.asarray(data), np.asarray(labels)
     if epochs < 1:
         raise ValueError(f"smart: epochs={epochs}; it must be 1 or more")
     folded = fold(model, drop_softmax)
     if len(folded.outputs) != 1:
         raise ValueError(f"smart: the model has {len(folded.outputs)} outputs; it trains models of one")
+    data, labels = samples_of(folded, data, "smart"), np.asarray(labels)
     template = quantizer or BinaryTernaryQuantizer(gamma=gamma, depth=depth)
     made = build(folded, template, keep)
     for layer, _, _ in model_quantizers(made):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 import hgq
 from hgq.cli import quantize_command
+from hgq.fixed import FixedType
+from hgq.frontend import read_model
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,8 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     model = keras.Model(given, keras.layers.Dense(2, activation="softmax", name="last")(keras.layers.ReLU()(x)))
     model.save("float.keras")
     np.save("x.npy", np.eye(4))
+    np.save("y.npy", np.zeros((40, 3)))
+    np.save("nan.npy", np.where(np.arange(16).reshape(4, 4) == 9, np.nan, np.eye(4)))
     Path("policy.json").write_text('{"first": {"w": 3, "a": 6}, "last": {"w": 4, "a": 5}}')
     return tmp_path
 
@@ -91,6 +96,18 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
     ),
     "a budget": ((*MRECG, "--budget-ebops", "99"), {}, ["--budget-ebops is of no use to --method mrecg"]),
     "other layers": ((*REX, "--policy", "x.npy"), {}, ["policy x.npy"]),
+    "other shape": ((*MRECG[:3], "y.npy", "--drop-softmax"), {}, ["has shape (40, 3); the model takes (samples, 4)"]),
+    "NaN": ((*SMART[:3], "nan.npy", *SMART[4:]), {}, ["holds nan at index (2, 1)"]),
+    "labels with NaN": (
+        ("--method", "gmpq", "--data", "x.npy", "--labels", "nan.npy", "--drop-softmax"),
+        {},
+        ["labels hold nan at index (2, 1)"],
+    ),
+    "bits of no candidate": (
+        ("--method", "gmpq", "--data", "x.npy", "--labels", "x.npy", "--bits", "8", "--drop-softmax"),
+        {},
+        ["bits=8", "2, 3, 4, 6 bits", "Fix: give one of these"],
+    ),
 }
 
 
@@ -105,6 +122,50 @@ def test_nonsense_is_one_clear_error(case: str, folder: Path) -> None:
     assert not (folder / "out.keras").exists() and (folder / "float.keras").read_bytes() == before
 
 
+def _sequential(*layers: keras.Layer, name: str = "net") -> keras.Model:
+    return keras.Sequential([keras.Input((4,)), *layers], name=name)
+
+
+def _of_two_inputs() -> keras.Model:
+    given = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    return keras.Model(given, keras.layers.Dense(2)(keras.layers.Add()(given)))
+
+
+def _with_nan() -> keras.Model:
+    net = _sequential(keras.layers.Dense(2, name="broken"))
+    net.set_weights([np.full((4, 2), np.nan), np.zeros(2)])
+    return net
+
+
+NO_METHOD_FOR: dict[str, tuple[Callable[[], keras.Model], tuple[str, ...], list[str]]] = {
+    "a model within": (
+        lambda: _sequential(_sequential(keras.layers.Dense(3), name="inner"), keras.layers.Dense(2)),
+        (*REX[:-1], "--bits", "3"),
+        ["'inner': a model within the model", "Fix: call the layers of model.get_layer('inner') in its place"],
+    ),
+    "no weights": (
+        lambda: _sequential(keras.layers.ReLU(), name="bare"),
+        (*REX[:-1], "--bits", "3"),
+        ["'bare': it has no layer with weights", "Dense, Conv1D"],
+    ),
+    "NaN": (_with_nan, ("--method", "mrecg", "--data", "x.npy"), ["Dense 'broken': its kernel holds NaN"]),
+    "two inputs": (
+        _of_two_inputs,
+        ("--method", "mrecg", "--data", "x.npy"),
+        ["it has the inputs a, b, and mrecg takes models of one", "the method rex"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_METHOD_FOR)
+def test_a_model_that_no_method_can_take_is_refused_with_what_to_do(case: str, folder: Path) -> None:
+    make, arguments, named = NO_METHOD_FOR[case]
+    make().save("made.keras")
+    done = quantize(*arguments, model="made.keras")
+    assert done.exit_code == 2
+    assert all(words in done.stderr for words in named), done.stderr
+
+
 def test_a_result_of_ours_is_not_quantised_again(folder: Path) -> None:
     assert quantize(*REX, "--bits", "3").exit_code == 0
     done = quantize(*REX, "--bits", "3", model="out.keras", out="again.keras")
@@ -117,8 +178,21 @@ def test_what_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keras.Model, "save", full)
-    assert quantize(*REX, "--bits", "3").exit_code == 2
+    done = quantize(*REX, "--bits", "3")
+    assert done.exit_code == 2
+    assert "out.keras: no space is left on the disk\n  Fix: free some" in done.stderr
     assert not (folder / "out.keras").exists() and not list(folder.glob(".out*"))
+
+
+def test_a_model_that_pools_its_input_is_made_and_its_summary_says_what_converting_needs(folder: Path) -> None:
+    layers = keras.layers
+    given = keras.Input((4, 2)), keras.Input((2, 2))
+    both = layers.Concatenate()([layers.MaxPooling1D(2)(given[0]), given[1]])
+    keras.Model(given, layers.Dense(3)(layers.Flatten()(both))).save("pooled.keras")
+    done = quantize(*REX[:-1], "--bits", "3", model="pooled.keras")
+    assert done.exit_code == 0, done.output
+    assert "hgq-convert needs its type, as in --input-type u8f8" in done.stdout
+    assert read_model(hgq.load("out.keras"), FixedType.parse("u8f8")).outputs
 
 
 def test_samples_decide_the_rounding_and_a_policy_the_widths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

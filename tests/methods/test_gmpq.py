@@ -166,6 +166,21 @@ def test_fine_tuning_moves_weights_and_keeps_widths(samples: tuple, eager: None)
         trim(model, 1)
 
 
+def test_an_interrupted_fine_tuning_leaves_widths_and_prices_as_they_were(
+    samples: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    x, y = samples
+    model = deploy(fold(network("pooled")), MIXED, x)
+    model.get_layer("conv").beta.assign(0.5)
+    monkeypatch.setattr(keras.Model, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(model, x, y)
+    assert model.get_layer("conv").kernel_quantizer.b.trainable and float(model.get_layer("conv").beta) == 0.5
+
+
 def test_a_policy_goes_to_another_head_and_to_training_with_learned_widths(
     samples: tuple, eager: None, tmp_path: Path
 ) -> None:
@@ -222,7 +237,7 @@ def test_options_that_make_no_sense_are_errors(samples: tuple) -> None:
     model = network("flat")
     for wrong, said in (
         ({"bits": 3, "budget_ebops": 9}, "give one of them"),
-        ({"bits": 5}, "candidates are 2, 3, 4, 6"),
+        ({"bits": 5}, "weights of 2, 3, 4, 6 bits and inputs of 2, 3, 4, 6"),
         ({"budget_ebops": 5}, "narrowest candidates of all layers cost"),
         ({"labels": y[:5]}, "96 samples and 5 labels"),
         ({"labels": y + 1}, "from 1 to 3; they must be whole numbers of classes, 0 to 2"),

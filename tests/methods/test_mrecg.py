@@ -180,6 +180,7 @@ def test_training_of_widths_goes_on_from_the_result(result, data) -> None:
     ("options", "message"),
     [
         ({"bits": 1}, "'wide': 1 bits for weights"),
+        ({"bits": 0}, "'wide': 0 bits for weights"),
         ({"bits": 4, "policy": {}}, "give one of them"),
         ({"policy": {"first": Bits(4, 4)}}, "none for 'wide'"),
     ],

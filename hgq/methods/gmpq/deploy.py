@@ -116,12 +116,14 @@ def finetune(
     callbacks: list[Any] = [keras.callbacks.LambdaCallback(on_epoch_end=told)]
     if validation is not None:
         callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True))
-    model.fit(x, y, batch_size=batch, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0)
-    for variable in held:
-        variable.trainable = True
-    for beta, price in zip(betas, prices, strict=True):
-        beta.assign(price)
-    model.compiled = False
+    try:
+        model.fit(x, y, batch_size=batch, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0)
+    finally:  # after Ctrl-C as well
+        for variable in held:
+            variable.trainable = True
+        for beta, price in zip(betas, prices, strict=True):
+            beta.assign(price)
+        model.compiled = False
 
 
 def _widths_of(quantizer: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from hgq.methods.labels import loss_for
 from hgq.methods.network import build, fold
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.result import Result
+from hgq.methods.samples import samples_of
 
 MEASURED = 512
 """Samples whose attribution the summary compares."""
@@ -61,7 +62,7 @@ def quantize(
 
     Raises:
         ConversionError: the model has layers or a head that are not supported.
-        ValueError: options that contradict each other, labels that are none, a budget out of reach.
+        ValueError: options that contradict each other, data or labels that do not fit, a budget out of reach.
     """
     if budget_ebops is not None and bits is not None:
         raise ValueError(f"budget_ebops={budget_ebops} and bits={bits}: give one of them")
@@ -69,9 +70,13 @@ def quantize(
         raise ValueError(f"eta={eta:g} is for the search, and with a policy nothing is searched: leave it out")
     candidates = candidates or Candidates()
     if bits is not None and (bits not in candidates.kernel or bits not in candidates.input):
-        raise ValueError(f"bits={bits}; the candidates are {', '.join(map(str, candidates.kernel))}")
+        both = [", ".join(map(str, widths)) for widths in (candidates.kernel, candidates.input)]
+        raise ValueError(
+            f"bits={bits}: gmpq searches weights of {both[0]} bits and inputs of {both[1]}. "
+            "Fix: give one of these, or a budget of EBOPs; other widths by candidates=Candidates(kernel=..., input=...)"
+        )
     folded = fold(model, drop_softmax)
-    data = np.asarray(data, np.float32)
+    data = samples_of(folded, data, "gmpq")
     loss = _loss(folded, data, labels)
     net = SuperNet(folded, data, candidates)
     budget = budget_ebops if bits is None else policy_ebops(dict.fromkeys(net.layers, Bits(bits, bits)), net.costs)

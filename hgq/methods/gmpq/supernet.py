@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hgq.errors import ConversionError
+from hgq.errors import ConversionError, problem
 from hgq.layers import QConv1D, QConv2D, QDense, QDepthwiseConv1D, QDepthwiseConv2D
 from hgq.layers.linear import QLinear
 from hgq.methods.gmpq.cost import LayerCost, layer_cost
@@ -73,6 +73,9 @@ class SuperNet:
     def __init__(self, folded: keras.Model, x: np.ndarray, candidates: Candidates, scale: str = "po2"):
         self.candidates, self.scale = candidates, scale
         floats = {layer.name: layer for layer in weighted(folded) if type(layer).__name__ in LINEAR}
+        if not floats:
+            what = "it has no Dense layer or convolution, whose widths could be searched"
+            raise ConversionError([problem("model", folded.name, what, "use the method rex")])
         unknown = sorted(set(candidates.fixed) - set(floats))
         if unknown:
             raise ValueError(f"fixed widths for {unknown[0]!r}; the layers of the model are {', '.join(floats)}")

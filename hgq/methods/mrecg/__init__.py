@@ -16,6 +16,7 @@ from hgq.methods.mrecg.reconstruction import Reconstruction, reconstruct
 from hgq.methods.network import LayerTypes, build, fold, weighted
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.result import Result
+from hgq.methods.samples import samples_of
 
 __all__ = ["LossLog", "Reconstruction", "Settings", "largest", "oscillation", "quantize", "reconstruct", "uniform"]
 
@@ -55,7 +56,7 @@ def quantize(
 
     Raises:
         ConversionError: the model has layers that are not supported, or that MRECG cannot take.
-        ValueError: too few samples, or widths that cannot be.
+        ValueError: samples that do not fit the model, or too few, or widths that cannot be.
     """
     if settings.scales != "power":
         raise ValueError(f"scales={settings.scales!r} end in no hardware. Fix: use hgq.methods.mrecg.reconstruct")
@@ -70,8 +71,10 @@ def quantize(
     if isinstance(policy, str | Path):
         policy = load_policy(policy, names)
     stated = types if types is not None else policy
-    widths = uniform(folded, bits or 4, activation_bits or 8, ends) if stated is None else stated
-    found = reconstruct(folded, np.asarray(data, np.float32), widths, settings, progress)
+    if stated is None:
+        stated = uniform(folded, 4 if bits is None else bits, 8 if activation_bits is None else activation_bits, ends)
+    data = samples_of(folded, data, "mrecg")
+    found = reconstruct(folded, data, stated, settings, progress)
     chosen = (types or {}) | {name: _chosen(found, name) for name in names}
     log = found.losses
     together = [[found.twin.units[n].name for n in group] for group in found.groups]
