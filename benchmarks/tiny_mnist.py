@@ -1,9 +1,9 @@
-"""MNIST in as few LUTs as possible: python benchmarks/tiny_mnist.py --neurons 1050 --weights 1370 [--yosys]
+"""MNIST in as few LUTs as possible: python benchmarks/tiny_mnist.py --neurons 475 --weights 475 [--yosys]
 
-A neuron of six one-bit inputs and a one-bit output is a LUT, whatever function it computes, and a weight behind it not
-quite another. So: the 20 x 20 pixels in the middle, of each the highest of its eight bits, which is a wire; neurons
-that are tables of six such bits; and a dense layer of few weights, powers of two. benchmarks/tiny_training.py trains
-them on the labels of benchmarks/pareto_data.py.
+A neuron of six one-bit inputs and a one-bit output is a LUT, whatever function it computes, and a weight behind it
+about another. So: the 20 x 20 pixels in the middle, of each the highest of its eight bits, which is a wire; neurons
+that are tables of six such bits; and a dense layer of few weights, -1 and 1. benchmarks/tiny_training.py trains them
+on the labels of benchmarks/pareto_data.py.
 
 What is saved, converted and counted is a plain model: a `QDense` whose kernel puts six bits side by side (wires), a
 `QFunction` whose tables are replaced by the trained ones (calibrating it again would undo that), and a `QDense`.
@@ -29,9 +29,18 @@ from hgq.training import calibrate
 FOLDER = RUNS / "tiny"
 
 
-def middle(x: np.ndarray) -> np.ndarray:
-    """The 20 x 20 pixels in the middle of 28 x 28."""
-    return np.ascontiguousarray(x.reshape(-1, 28, 28)[:, 4:24, 4:24]).reshape(len(x), -1)
+def middle(x: np.ndarray, down: int = 0, right: int = 0) -> np.ndarray:
+    """The 20 x 20 pixels in the middle of 28 x 28, or so far from there."""
+    window = x.reshape(-1, 28, 28)[:, 4 + down : 24 + down, 4 + right : 24 + right]
+    return np.ascontiguousarray(window).reshape(len(x), -1)
+
+
+def moved(x: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Bits of the middles of images, each image moved by up to a pixel down and to the right."""
+    bits, way = np.empty((len(x), 400), np.uint8), draw.integers(0, 9, len(x))
+    for n in range(9):
+        bits[way == n] = middle(x[way == n], n // 3 - 1, n % 3 - 1) >= 0.5
+    return bits
 
 
 def model_of(net: Net, x: np.ndarray) -> keras.Model:
@@ -74,21 +83,20 @@ def model_of(net: Net, x: np.ndarray) -> keras.Model:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--neurons", type=int, default=1050)
-    parser.add_argument("--weights", type=int, default=1370, help="of the layer behind the neurons")
-    parser.add_argument("--epochs", type=int, nargs=2, default=(14, 10), help="of the search for inputs, of the tables")
+    parser.add_argument("--neurons", type=int, default=475)
+    parser.add_argument("--weights", type=int, default=475, help="of the layer behind the neurons")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--yosys", action="store_true", help="map it, too")
     args = parser.parse_args()
     import pareto_nets as nets
 
-    name = f"tables-n{args.neurons}-w{args.weights}-e{args.epochs[0]}+{args.epochs[1]}-s{args.seed}.keras"
-    file = FOLDER / name
+    file = FOLDER / f"descent-n{args.neurons}-w{args.weights}-s{args.seed}.keras"
     start = time.process_time()
-    data = {name: middle(a) if name[0] == "x" else a for name, a in arrays(TASKS["mnist28"]).items()}
+    whole = arrays(TASKS["mnist28"])
+    data = {name: middle(a) if name[0] == "x" else a for name, a in whole.items()}
     if not file.exists():
-        bits = data["x_train"] >= 0.5
-        made = train(bits, data["t_train"], args.neurons, args.weights, tuple(args.epochs), args.seed)
+        draw = np.random.default_rng(args.seed)
+        made = train(lambda n: moved(whole["x_train"][n], draw), data["t_train"], args.neurons, args.weights, draw)
         FOLDER.mkdir(parents=True, exist_ok=True)
         model_of(made, data["x_train"]).save(file)
     cpu = time.process_time() - start

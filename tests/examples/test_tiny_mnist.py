@@ -9,7 +9,6 @@ import pytest
 
 
 def test_the_model_is_the_net_of_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jax")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     from tiny_mnist import model_of
 
