@@ -94,15 +94,15 @@ def accuracy(model: keras.Model, held: Data) -> float:
     return float((model.predict(held.x_test, batch_size=500, verbose=0).argmax(-1) == held.y_test).mean())
 
 
-def searched(where: str, held: Data, seed: int, eta: float, uniform: Bits, start: keras.Model) -> dict:
+def searched(where: str, held: Data, seed: int, settings: Search, uniform: Bits, start: keras.Model) -> dict:
     """Shares of the candidates after a search led to the EBOPs of uniform bits."""
-    path = FOLDER / f"search-{where}-{seed}-{eta:g}-{uniform.w}{uniform.a}.json"
+    path = FOLDER / f"search-{where}-{seed}-{label(settings)}-{uniform.w}{uniform.a}.json"
     if not path.is_file():
         begun = time.process_time()
         keras.utils.set_random_seed(100 + seed)
         net = SuperNet(start, held.x_train, Candidates())
         budget = policy_ebops(dict.fromkeys(net.layers, uniform), net.costs)
-        history = search(net, start, held.x_train, held.y_train, replace(SEARCH, eta=eta, budget=budget), tell)
+        history = search(net, start, held.x_train, held.y_train, replace(settings, budget=budget), tell)
         few = held.x_val[:1000]
         maps = attribution_maps(start, few), attribution_maps(net.model, few)
         shares = {name: [list(share) for share in both] for name, both in net.shares().items()}
@@ -133,11 +133,16 @@ def tell(line: str) -> None:
     print(f"  {time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
+def label(settings: Search) -> str:
+    """A search's name in files: eta, and whether p follows the widths."""
+    return f"{settings.eta:g}" + ("p" if settings.p is None else "")
+
+
 def shown(policy: Policy) -> str:
     return " ".join(f"{bits.w}/{bits.a}" for bits in policy.values())
 
 
-def run(seed: int, uniform: Bits, halves: bool) -> None:
+def run(seed: int, uniform: Bits, halves: bool, searches: list[Search]) -> None:
     there, here = ("fashion-low", "fashion-high") if halves else ("mnist", "fashion")
     classes = {"fashion-low": range(5), "fashion-high": range(5, 10)}
     first, second = (data(name.split("-")[0], classes.get(name, range(10))) for name in (there, here))
@@ -146,13 +151,13 @@ def run(seed: int, uniform: Bits, halves: bool) -> None:
     costs = SuperNet(target, second.x_train, Candidates()).costs
     budget = policy_ebops(dict.fromkeys(costs, uniform), costs)
     policies = {"uniform": dict.fromkeys(costs, uniform)}
-    for eta in (SEARCH.eta, 0.0):
-        found = searched(there, first, seed, eta, uniform, source)
+    for settings in searches:
+        found = searched(there, first, seed, settings, uniform, source)
         shares = {name: tuple(np.array(share) for share in both) for name, both in found["shares"].items()}
         widths = {name: (Candidates().kernel, Candidates().input) for name in shares}
-        policies[f"eta={eta:g}"] = likeliest_within(shares, widths, costs, budget)
+        policies[f"eta={label(settings)}"] = likeliest_within(shares, widths, costs, budget)
         print(
-            f"  search on {there}, eta {eta:g}: Spearman {found['spearman']:.3f}, ARD {found['ard']:.3f}, "
+            f"  search on {there}, eta {label(settings)}: Spearman {found['spearman']:.3f}, ARD {found['ard']:.3f}, "
             f"expected EBOPs {found['history'][-1]['expected_ebops']:,.0f}, {found['cpu_s']:.0f} s of CPU"
         )
     for what, policy in policies.items():
@@ -170,10 +175,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--bits", type=int, nargs=2, default=(3, 3), help="uniform widths of weights and inputs")
     parser.add_argument("--halves", action="store_true", help="five classes of Fashion-MNIST, then the other five")
+    parser.add_argument("--etas", type=float, nargs="+", default=[SEARCH.eta, 0.0], help="weights of the imitation")
+    parser.add_argument("--adaptive", action="store_true", help="p follows the expected widths, and is not 3")
     options = parser.parse_args()
+    power = None if options.adaptive else SEARCH.p
+    searches = [replace(SEARCH, eta=eta, p=power if eta else SEARCH.p) for eta in options.etas]
     FOLDER.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
-        run(seed, Bits(*options.bits), options.halves)
+        run(seed, Bits(*options.bits), options.halves, searches)
 
 
 if __name__ == "__main__":

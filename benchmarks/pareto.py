@@ -4,8 +4,8 @@
     python benchmarks/pareto.py train --tasks jets --sides hgq2 ours --recipes settle ramp --labels true teacher
     python benchmarks/pareto.py measure                    our compiler on each final net
     python benchmarks/pareto.py refine --labels teacher    `hgq.training.refine` on the final nets of both sides
-    python benchmarks/pareto.py map                        Yosys on the nets of each front
-    python benchmarks/pareto.py report                     table and plots
+    python benchmarks/pareto.py map --recipes fall         Yosys on the nets of each front
+    python benchmarks/pareto.py report --against constant  table and plots
 
 Everything is kept under runs/benchmarks/pareto and not done twice: nets/TASK/RUN/*.keras (checkpoints), results.jsonl
 (a line for each checkpoint: `pareto_nets.measured`), yosys.jsonl. Checkpoints are chosen by their validation score; the
@@ -132,25 +132,30 @@ def refine(args: argparse.Namespace) -> None:
 
 
 def synthesise(args: argparse.Namespace) -> None:
-    """Yosys' count of the nets on a front."""
+    """Yosys' count of the nets on the front of each side, recipe and labels."""
     import pareto_nets as nets
     import pareto_report as text
 
     known = {row["net"] for row in lines(MAPPED)}
-    for (task, _), rows in sorted(text.groups(lines(RESULTS), recipes=False).items()):
-        if task not in args.tasks:
+    wanted = [row for row in lines(RESULTS) if row["task"] in args.tasks and row["side"] in args.sides]
+    wanted = [row for row in wanted if row["recipe"] in args.recipes and bool(row.get("refined")) == args.refined]
+    wanted = [row for row in wanted if ("teacher" if row["teacher"] else "true") in args.labels]
+    for (task, name), rows in sorted(text.groups(wanted, recipes=True).items()):
+        if not any(recipe in name for recipe in args.recipes):
             continue
-        for row in text.front(rows, "val", "estimate"):
+        for row in text.front([row for row in rows if row["estimate"]], "val", "estimate"):
             if row["net"] not in known:
                 luts = nets.mapped(NETS / row["net"], flatten=not TASKS[task].filters)
                 append(MAPPED, {"net": row["net"], "luts": luts, "estimate": row["estimate"]})
+                known.add(row["net"])
 
 
 def report(args: argparse.Namespace) -> None:
     import pareto_report as text
 
-    rows = lines(RESULTS)
-    print(text.table(rows, args.tasks))
+    counted = {row["net"]: row["luts"] for row in lines(MAPPED)}
+    rows = [row | ({"luts": counted[row["net"]]} if row["net"] in counted else {}) for row in lines(RESULTS)]
+    print(text.table(rows, args.tasks, args.against))
     found = text.groups(rows, recipes=False)
     for task in args.tasks:
         kinds = {name: held for (t, name), held in sorted(found.items()) if t == task and len(held) >= text.PLOTTED}
@@ -173,6 +178,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of training; by default those of the task")
     parser.add_argument("--batch", type=int, help="samples in a step; by default those of the task")
     parser.add_argument("--samples", type=int, default=30_000, help="samples that refinement uses")
+    parser.add_argument("--against", nargs="+", default=["constant", "fall"], help="report: recipes of HGQ2")
+    parser.add_argument("--refined", action="store_true", help="map: the refined nets, not the trained")
     parser.add_argument("--prefix", default="", help="put in front of the command of each training, such as nice -n 5")
     parser.add_argument("--lams", nargs="+", type=float, default=[1.0], help="price of a LUT in refinement, by beta")
     args = parser.parse_args()

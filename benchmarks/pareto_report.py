@@ -21,33 +21,36 @@ SPAN = 15.0
 Row = dict[str, Any]
 
 
-def curve(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+def curve(rows: list[Row], cost: str = "estimate") -> tuple[np.ndarray, np.ndarray]:
     """LUTs and test accuracies of the front that validation chooses; accuracies made to grow with LUTs.
 
     A point whose test accuracy is below that of a cheaper one is lifted to it: who has both would take the cheaper one.
+
+    Args:
+        cost: "estimate" of our compiler, or "luts" by Yosys.
     """
-    chosen = front([row for row in rows if row["estimate"]], "val", "estimate")  # no LUTs: a constant answer
-    luts = np.array([row["estimate"] for row in chosen], np.float64)
+    chosen = front([row for row in rows if row.get(cost)], "val", cost)  # no LUTs: a constant answer
+    luts = np.array([row[cost] for row in chosen], np.float64)
     return luts, np.maximum.accumulate([row["test"] for row in chosen])
 
 
-def luts_at(rows: list[Row], accuracy: np.ndarray) -> np.ndarray:
+def luts_at(rows: list[Row], accuracy: np.ndarray, cost: str) -> np.ndarray:
     """LUTs at each accuracy, log-linear between the points of the front."""
-    luts, reached = curve(rows)
+    luts, reached = curve(rows, cost)
     first = np.unique(reached, return_index=True)[1]
     return np.exp(np.interp(accuracy, reached[first], np.log(luts[first])))
 
 
-def ratio(ours: list[Row], theirs: list[Row]) -> dict[str, float] | None:
+def ratio(ours: list[Row], theirs: list[Row], cost: str = "estimate") -> dict[str, float] | None:
     """LUTs of ours by theirs at equal test accuracy: geometric mean, least, largest, and the range of accuracies."""
-    if not ours or not theirs:
+    if not any(row.get(cost) for row in ours) or not any(row.get(cost) for row in theirs):
         return None
-    ends = [(reached[0], reached[-1]) for _, reached in (curve(ours), curve(theirs))]
+    ends = [(reached[0], reached[-1]) for _, reached in (curve(ours, cost), curve(theirs, cost))]
     low, high = max(e[0] for e in ends), min(e[1] for e in ends)
     if low >= high:
         return None
     grid = np.linspace(low, high, GRID)
-    found = luts_at(ours, grid) / luts_at(theirs, grid)
+    found = luts_at(ours, grid, cost) / luts_at(theirs, grid, cost)
     return {"mean": math.exp(np.log(found).mean()), "min": found.min(), "max": found.max(), "from": low, "to": high}
 
 
@@ -117,26 +120,34 @@ def points(rows: list[Row]) -> str:
     return ", ".join(f"{100 * row['test']:.1f} at {row['estimate']:,}" for row in front(rows, "val", "estimate"))
 
 
-def table(rows: list[Row], tasks: list[str]) -> str:
-    """For each task and kind: the front, and LUTs by HGQ2's at equal accuracy, with the same labels."""
+def table(rows: list[Row], tasks: list[str], against: list[str]) -> str:
+    """For each task and kind: the front, and LUTs by those of HGQ2's recipes at equal accuracy, with the same labels.
+
+    Args:
+        against: recipes of HGQ2; "" for all of them together. Each comparison: the geometric mean (least to largest)
+            of all seeds' nets, seed by seed, and of all seeds' nets that Yosys counted.
+    """
     found = groups(rows, recipes=True)
-    heads = ("task", "what", "runs", "test accuracy in % at LUTs", "LUTs / HGQ2's", "seed by seed")
-    heads += ("/ HGQ2's + our refinement", "over")
+    heads = ["task", "what", "seeds", "test accuracy in % at LUTs"]
+    heads += [f"LUTs / HGQ2's{f', {recipe}' if recipe else ''}: all, by seed, by Yosys" for recipe in against]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for task in tasks:
         for name in sorted(name for t, name in found if t == task):
             mine = found[task, name]
             labels = ", teacher" if name.endswith("teacher") else ""
-            against = [found.get((task, f"HGQ2{extra}{labels}"), []) for extra in ("", " + refinement")]
-            cells, over = [], ""
-            for theirs in against:
-                compared = None if theirs is mine else ratio(mine, theirs)
-                cells.append(
-                    f"{compared['mean']:.2f} ({compared['min']:.2f} to {compared['max']:.2f})" if compared else ""
-                )
-                if compared and not over:
-                    over = f"{100 * compared['from']:.1f} to {100 * compared['to']:.1f}"
-            runs = len({row["net"].rsplit("/", 1)[0] for row in mine})
-            seeds = "" if against[0] is mine else by_seed(mine, against[0])
-            lines.append(f"| {task} | {name} | {runs} | {points(mine)} | {cells[0]} | {seeds} | {cells[1]} | {over} |")
+            cells = []
+            for recipe in against:
+                theirs = found.get((task, f"HGQ2{f' ({recipe})' if recipe else ''}{labels}"), [])
+                cells.append("" if theirs is mine else compared(mine, theirs))
+            seeds = ", ".join(map(str, sorted({row["seed"] for row in mine})))
+            lines.append(f"| {' | '.join([task, name, seeds, points(mine), *cells])} |")
     return "\n".join(lines)
+
+
+def compared(ours: list[Row], theirs: list[Row]) -> str:
+    """A cell of the table."""
+    parts = []
+    for cost in ("estimate", "luts"):
+        found = ratio(ours, theirs, cost)
+        parts.append(f"{found['mean']:.2f} ({found['min']:.2f} to {found['max']:.2f})" if found else "-")
+    return f"{parts[0]}; {by_seed(ours, theirs) or '-'}; {parts[1]}"
