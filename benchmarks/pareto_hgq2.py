@@ -2,7 +2,8 @@
 
 A request: task, recipe ("constant": the price of an EBOP as in HGQ2's notebook; "ramp": it rises all along; "settle":
 it rises by 30 over the first half, then stays; "fall": it falls to beta from 10/3 of it meanwhile, at twice the
-learning rate: ours of that name, less `Freeze`, which HGQ2 does not have), beta, teacher (whether it labels), seed,
+learning rate, "start": it begins at one price whatever beta is: ours of these names, less `Freeze`, which HGQ2 does
+not have), beta, teacher (whether it labels), seed,
 epochs, folder. The folder has the checkpoints of a front of (validation score, HGQ2's own EBOPs), at most `KEPT`,
 ranges traced on the training part.
 Quantizers as in its jet notebook: weights (b, i) from 3 bits, saturating; values from 3 fractional bits, wrapping.
@@ -24,11 +25,11 @@ import numpy as np
 from hgq.config import LayerConfigScope, QuantizerConfigScope
 from hgq.utils.minmax_trace import TrainingFlagWrapper, _reset_minmax
 from hgq.utils.sugar import BetaScheduler, FreeEBOPs, PieceWiseSchedule
-from pareto_tasks import TASKS, Task, arrays, front, labels, network, score, spread
+from pareto_tasks import FALLING, TASKS, Task, arrays, front, labels, network, score, spread
 
 from hgq.layers import QConv2D, QDense
 
-KEPT = {"constant": 1, "settle": 1, "fall": 1, "ramp": 8}
+KEPT = {"constant": 1, "settle": 1, "fall": 1, "start": 1, "ramp": 8}
 
 
 class Front(keras.callbacks.Callback):
@@ -78,8 +79,8 @@ def tracer(model: keras.Model, x: np.ndarray) -> Callable[[], None]:
 def schedule(task: Task, recipe: str, beta: float, epochs: int) -> PieceWiseSchedule:
     if recipe == "constant":
         return PieceWiseSchedule([(0, beta, "constant")])
-    if recipe == "fall":
-        return PieceWiseSchedule([(0, beta / 0.3, "log"), (epochs // 2, beta, "constant")])
+    if recipe in FALLING:
+        return PieceWiseSchedule([(0, FALLING[recipe](beta), "log"), (epochs // 2, beta, "constant")])
     if recipe == "settle":
         return PieceWiseSchedule([(0, beta / 30, "log"), (epochs // 2, beta, "constant")])
     return PieceWiseSchedule([(0, task.low, "constant"), (epochs // 10, task.low, "log"), (epochs, task.high, "log")])
@@ -110,7 +111,7 @@ def train(
     model = built(what, data["x_train"].shape[1:], beta)
     steps = epochs * -(-len(data["x_train"]) // batch)
     # A ramp needs a rate that lets widths follow until the end.
-    first = 1e-2 if recipe == "fall" else 5e-3
+    first = 1e-2 if recipe in FALLING else 5e-3
     rate = keras.optimizers.schedules.CosineDecay(first, steps, alpha=0.2 if recipe == "ramp" else 0.01)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=[score])

@@ -3,7 +3,8 @@
 Recipes: "settle" is HGQ2's there with our layers, EBOPs-bar and nothing else: the published baseline. "luts" is that
 with the LUTs to expect as cost. "calm" and "calm-luts" are these two with `Freeze` for the last quarter of the run.
 "fall" is "calm-luts" with a price that falls to beta from 10/3 of it, over the first half, and twice the learning rate;
-one compiled call an epoch trains it (benchmarks/fused_training.py), in a third of the CPU time of `fit`.
+one compiled call an epoch trains it (benchmarks/fused_training.py), in a third of the CPU time of `fit`. "start" is
+"fall" from one price, `pareto_tasks.START`, whatever beta is.
 
 A run of fewer epochs than the task has is cut into about as many pieces (`steps_per_epoch`), because callbacks count in
 these: a ramp of three steps is none, nor is an average of one weight.
@@ -21,7 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 from fused_training import Fused
-from pareto_tasks import TASKS, arrays, labels, network
+from pareto_tasks import FALLING, TASKS, arrays, labels, network
 
 from hgq.layers import QConv2D, QDense
 from hgq.training import BetaSchedule, Freeze, calibrate
@@ -33,8 +34,9 @@ def train(
     start = time.process_time()
     what = TASKS[task]
     data = arrays(what)
-    if recipe == "fall":
-        model = falling(task, beta, labels(data, teacher), seed, epochs, batch, data["x_train"])
+    if recipe in FALLING:
+        price = BetaSchedule(FALLING[recipe](beta), beta, ramp=0.5, epochs=epochs)
+        model = falling(task, price, labels(data, teacher), seed, epochs, batch, data["x_train"])
         return saved(model, data["x_train"], epochs, folder, start)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
@@ -58,11 +60,12 @@ def train(
     return saved(model, data["x_train"], epochs, folder, start)
 
 
-def falling(task: str, beta: float, y: np.ndarray, seed: int, epochs: int, batch: int, x: np.ndarray) -> keras.Model:
+def falling(
+    task: str, price: BetaSchedule, y: np.ndarray, seed: int, epochs: int, batch: int, x: np.ndarray
+) -> keras.Model:
     fused = compiled(task, epochs * (len(x) // batch), batch, x.shape[1:])
-    schedule = BetaSchedule(beta / 0.3, beta, ramp=0.5, epochs=epochs)
     held = Freeze(0.25, epochs=epochs).start
-    return fused.run(x, y, seed, epochs, lambda epoch, luts, before: schedule.beta(epoch), held, average=True)
+    return fused.run(x, y, seed, epochs, lambda epoch, luts, before: price.beta(epoch), held, average=True)
 
 
 @cache

@@ -6,6 +6,7 @@ Both packages have layers called QDense and QConv2D, so that one function makes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ TASKS = {
         Task("fashion_conv", "fashion14", (10,), 15, 512, (1e-6, 4e-6, 1.6e-5), 3e-7, 1e-4, (8, 12), 14),
     )
 }
+
+
+START = 1.2e-4
+"""The price of a LUT, or EBOP, that the recipe "start" begins with: of a net of dense layers, whatever it ends at."""
+
+FALLING: dict[str, Callable[[float], float]] = {"fall": lambda beta: beta / 0.3, "start": lambda beta: START}
+"""First price of the recipes that train with 1e-2 and a price that goes to beta over the first half, then stays."""
 
 
 def network(task: Task, dense: Any, conv: Any, shape: tuple[int, ...], **settings: Any) -> Any:
