@@ -41,7 +41,7 @@ def train(front: Path, epochs: int, seed: int = 0) -> keras.Model:
         batch_size=64,
         epochs=epochs,
         validation_data=(data.x_val, data.y_val),
-        callbacks=[BetaSchedule(4e-5, 1.2e-5), Freeze(0.25), ParetoFront(front, calibrate=data.x_train)],
+        callbacks=[BetaSchedule(1.2e-4, 1.2e-5), Freeze(0.25), ParetoFront(front, calibrate=data.x_train)],
         verbose=2,
     )
     return hgq.load(front / "best.keras")

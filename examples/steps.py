@@ -19,8 +19,9 @@ from datasets import Data, first
 import hgq
 from hgq.training import BetaSchedule, Freeze, ParetoFront
 
-FALLING: dict[str, Any] = {"cost": "luts", "start": 10 / 3, "freeze": 0.25, "rate": 1e-2}
-"""Settings with the fewest LUTs on dense nets; mnist_conv ended at chance with them at a beta of 4e-6."""
+FALLING: dict[str, Any] = {"cost": "luts", "start": 1.2e-4, "freeze": 0.25, "rate": 1e-2}
+"""Settings with the fewest LUTs on dense nets, whatever the price ends at. Where a weight is used at many positions, as
+in a convolution, such a start is too high."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Example:
     loss, loss_weights, metrics: as `compile` takes them.
     judge: says how good the outputs of the hardware for the test part are.
     cost: what is priced, "ebops" or "luts".
-    beta: price of one at the end of training. start: what it begins at, in beta's; ramp: part of the epochs between.
+    beta: price of one at the end of training. start: what it begins at, None for beta / 30; ramp: part of the epochs
+        between.
     freeze: the part of the epochs, at the end, in which widths are held and weights averaged; 0 for none.
     select, tolerance: what picks the checkpoint, and what it may lose of the best one's; see `ParetoFront`.
     everything: whether the engines are compared on all samples; otherwise on those of the test part.
@@ -47,7 +49,7 @@ class Example:
     epochs: int = 20
     cost: str = "ebops"
     beta: float = 1e-6
-    start: float = 1 / 30
+    start: float | None = None
     ramp: float = 0.5
     freeze: float = 0.0
     batch: int = 256
@@ -82,7 +84,8 @@ def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Mo
     front = options.out / "front"
     # A front that is there would be continued; each run of an example stands for itself.
     shutil.rmtree(front, ignore_errors=True)
-    schedule = BetaSchedule(example.start * options.beta, options.beta, ramp=example.ramp, cost=example.cost)
+    begin = example.start or options.beta / 30
+    schedule = BetaSchedule(begin, options.beta, ramp=example.ramp, cost=example.cost)
     freeze = [Freeze(example.freeze)] if example.freeze else []
     few = first(data.x_train, 4096)
     compiled(example, data, options).fit(

@@ -18,11 +18,13 @@ class BetaSchedule(keras.callbacks.Callback):
     over the first part of the run, then constant, so that the widths settle. A function of the epoch alone: a run
     resumed with ``fit(initial_epoch=...)`` goes on where it was.
 
-    Best is a price that falls: ``beta_start = 3 * beta_end``, with Adam from a learning rate of 1e-2 down to a
-    hundredth along a cosine, and `Freeze`. A width moves by about a learning rate a step, so that a run of some
-    thousand steps has few bits to take away: what a low price leaves in the first half stays. Measured beside a price
-    that rises by 30 (`benchmarks/RESULTS.md`): about half the LUTs at equal accuracy. A start far above that kills
-    what the model has not learned yet: where the metric stays at chance, start lower, or at `beta_end`.
+    Best is a start of about 1e-4 a LUT whatever the price ends at, with Adam from a learning rate of 1e-2 down to a
+    hundredth along a cosine, and `Freeze`: for few LUTs it then rises, mostly it falls. A width moves by about a
+    learning rate a step, so that a run of some thousand steps has few bits to take away: what a low price leaves in
+    the first half stays. Measured beside a price that rises by 30 (`benchmarks/RESULTS.md`): a half to a quarter of
+    the LUTs at equal accuracy. That start is of dense nets and a cross entropy. A higher one kills what the model has
+    not learned yet, and so does this one where a weight counts many times, as in a convolution: begin with ``3 *
+    beta_end`` there, and where the metric stays at chance, with `beta_end`.
 
     Args:
         beta_start, beta_end: both above 0; beta_end decides the LUTs, beta_start how soon they are near.
