@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,20 @@ def whole(path: Path) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():  # where a disk is read-only, what is not there cannot be removed either
+            part.unlink()
+
+
+def refusal(folder: Path) -> str | None:
+    """Why no file can be made in a folder that is there; None where one can.
+
+    Tried, not asked: rights say nothing of a read-only disk or of /proc.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def disk_problem(error: OSError, *places: Path) -> tuple[str, str, str] | None:

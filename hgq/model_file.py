@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from hgq.disk import refusal
 
 
 def check_files(model: Path, out: Path) -> None:
@@ -21,5 +22,7 @@ def check_files(model: Path, out: Path) -> None:
     if out.exists() and out.samefile(model):
         raise ValueError(f"{out}: this is the model that is read; give the result another name")
     folder = out.absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ValueError(f"{out}: nothing can be written to {folder}; make it, or name another folder")
+    if not folder.is_dir():
+        raise ValueError(f"{out}: there is no folder {folder}; make it, or name another one")
+    if (why := refusal(folder)) is not None:
+        raise ValueError(f"{out}: nothing can be written to {folder} ({why}); name another folder")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hgq.disk import disk_problem
+from hgq.disk import disk_problem, refusal
 from hgq.errors import ConversionError
 
 
@@ -34,8 +34,8 @@ def free_target(out: Path) -> Path:
     parent = next(folder for folder in out.parents if folder.exists())
     if not parent.is_dir():
         raise ConversionError([f"  - {out}: {parent} is a file, not a folder\n      Fix: name another folder"])
-    if not os.access(parent, os.W_OK):
-        raise ConversionError([f"  - {parent}: no permission to write there\n      Fix: name another folder"])
+    if (why := refusal(parent)) is not None:
+        raise ConversionError([f"  - {parent}: nothing can be written there ({why})\n      Fix: name another folder"])
     return out
 
 

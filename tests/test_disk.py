@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hgq.disk import disk_problem, full_disk, whole
+from hgq.disk import disk_problem, full_disk, refusal, whole
 
 
 def test_a_file_takes_the_place_of_another_only_once_it_is_written(tmp_path: Path) -> None:
@@ -59,3 +59,18 @@ def test_a_full_disk_is_found_by_its_free_space(tmp_path: Path, monkeypatch: pyt
     free = os.statvfs(tmp_path).f_frsize
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9 - free, free))
     assert full_disk(tmp_path) == tmp_path
+
+
+def test_a_folder_in_which_no_file_can_be_made_says_why(tmp_path: Path) -> None:
+    assert refusal(tmp_path) is None and not list(tmp_path.iterdir())
+    assert refusal(Path("/proc"))  # even to root, whose rights are all there
+
+
+def test_on_a_read_only_disk_the_name_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only") as error, whole(tmp_path / "a.json") as part:
+        refuse(part)
+    assert error.value.filename == str(tmp_path / "a.json")

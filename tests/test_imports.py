@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "refinement": IR | {"data", "native", "quantizers", "layers", "resource", "training", "frontend"},
     "importers": IR | {"quantizers", "layers", "resource", "frontend"},
     "disk": set(),
-    "model_file": set(),
+    "model_file": {"disk"},
     "methods": IR | {"disk", "data", "quantizers", "layers", "resource", "training", "frontend", "importers"},
     "data": set(),
     "plan": NETLIST | {"lower", "passes"},

@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
     "no Keras file": ((*REX, "--bits", "3"), {"model": "x.npy"}, ["x.npy"]),
     "another ending": ((*REX, "--bits", "3"), {"out": "out.h5"}, ["out.h5", "out.keras"]),
     "itself": ((*REX, "--bits", "3"), {"out": "float.keras"}, ["float.keras", "another name"]),
-    "no folder": ((*REX, "--bits", "3"), {"out": "no/where.keras"}, ["nothing can be written"]),
+    "no folder": ((*REX, "--bits", "3"), {"out": "no/where.keras"}, ["there is no folder"]),
     "no samples": ((*MRECG[:2], "--bits", "3"), {}, ["needs --data", "x.npy"]),
     "few samples": ((*MRECG, "--bits", "3"), {}, ["4 samples are less than one batch of 32"]),
     "orders of a budget": ((*REX, "--budget-ebops", "99", "--orders", "3"), {}, ["orders=3", "leave orders out"]),

@@ -46,7 +46,7 @@ def test_a_refined_model_is_written_and_loads(files: Path) -> None:
     ("arguments", "message"),
     [
         (["out.h5", "--data", "x.npy"], "out.h5: Keras saves models as .keras"),
-        (["no/out.keras", "--data", "x.npy"], "no/out.keras: nothing can be written to"),
+        (["no/out.keras", "--data", "x.npy"], "no/out.keras: there is no folder"),
         (["model.keras", "--data", "x.npy"], "model.keras: this is the model that is read"),
         (["out2.keras", "--data", "none.npy"], "none.npy: there is no such file"),
         (["out2.keras", "--data", "x.npy", "--labels", "short.npy"], "20 labels"),
