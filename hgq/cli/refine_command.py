@@ -60,7 +60,7 @@ def refine(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="find the ranges of activations on --data first")
     ] = False,
-    seed: Annotated[int, typer.Option(help="which samples are drawn, and the order of what is tried")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="which samples are drawn, and the order of what is tried")] = 0,
 ) -> None:
     """Changes single weights, biases and widths of a trained model where that saves LUTs at no loss on unseen samples.
 

@@ -52,7 +52,7 @@ def simulate(
     mutants: Annotated[
         int | None, typer.Option(min=1, max=65535, help="how many faults of the self-test (default: 100)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="which faults of the self-test (default: 0)")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="which faults of the self-test (default: 0)")] = None,
 ) -> None:
     """Proves and simulates a converted project: whether it equals its golden model, bit for bit.
 

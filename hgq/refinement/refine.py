@@ -140,6 +140,8 @@ def refine(
         raise ValueError(f"refine: held_out={held_out}; it is a part of the samples, between 0 and 1")
     if rounds < 1 or epochs < 1:
         raise ValueError(f"refine: rounds={rounds}, epochs={epochs}; both are 1 or more")
+    if seed < 0:
+        raise ValueError(f"refine: seed={seed}; it must be 0 or more")
     twin = copy_model(model)
     owners = find_owners(twin)
     if not owners.constants and not owners.rounders:

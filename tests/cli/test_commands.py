@@ -133,6 +133,7 @@ def test_self_test_prints_its_table_and_a_survivor_is_a_difference(fake: type[Fa
     done = simulate("--self-test", "--mutants", "40", "--data", "x.npy")
     assert done.exit_code == 0 and "the table" in done.output
     assert fake.asked["mutants"] == 40 and fake.asked["seed"] == 0 and fake.asked["data"] is not None
+    assert simulate("--self-test", "--seed", "-1").exit_code == 2
     done = simulate("--self-test", "--seed", "7")
     assert done.exit_code == 1 and "the table" in done.output and "1 of 100 faults" in done.output
 

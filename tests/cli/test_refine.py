@@ -48,6 +48,7 @@ def test_a_refined_model_is_written_and_loads(files: Path) -> None:
         (["out.h5", "--data", "x.npy"], "out.h5: Keras saves models as .keras"),
         (["no/out.keras", "--data", "x.npy"], "no/out.keras: there is no folder"),
         (["model.keras", "--data", "x.npy"], "model.keras: this is the model that is read"),
+        (["out2.keras", "--data", "x.npy", "--seed", "-1"], "Invalid value for '--seed'"),
         (["out2.keras", "--data", "none.npy"], "none.npy: there is no such file"),
         (["out2.keras", "--data", "x.npy", "--labels", "short.npy"], "20 labels"),
         (["out2.keras", "--data", "x.npy", "--loss", "mse", "--loss", "mae"], "loss: 2 given for 1 outputs"),

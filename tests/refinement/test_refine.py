@@ -165,6 +165,7 @@ def test_training_between_two_rounds_is_taken_only_if_it_helps_and_leaves_genera
         ({"samples": 200}, "300 samples are the least"),
         ({"held_out": 1.0}, "held_out=1.0"),
         ({"rounds": 0}, "rounds=0"),
+        ({"seed": -1}, "seed=-1; it must be 0 or more"),
         ({"held_out": 1e-3}, "900 would choose changes, 0 accept them and 0 say when to stop"),
         ({"held_out": 0.99}, "10 would choose changes"),
     ],
