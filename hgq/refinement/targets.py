@@ -108,7 +108,8 @@ def _target(name: str, out: np.ndarray, label: np.ndarray | None, loss: Any, bou
         values = label.reshape(shape)
     else:
         raise ValueError(
-            f"y: labels of shape {label.shape[1:]} for the output '{name}' of shape {out.shape[1:]} (loss {kind})"
+            f"y: labels of shape {label.shape} for {len(out):,} samples of the output '{name}', {out.shape[1:]} "
+            f"(loss {kind}). Fix: give {prod(shape[1:])} numbers for each sample, or whole numbers of classes"
         )
     values = values.reshape(len(out), -1, classes).astype(np.float32)
     return Target(kind + (PROBABILITIES if probabilities else ""), values, name)

@@ -154,7 +154,7 @@ def test_training_between_two_rounds_is_taken_only_if_it_helps_and_leaves_genera
         ({"lam": 1e-4, "max_loss": 1.0}, "lam and max_loss at once"),
         ({"lam": -1.0}, "lam=-1"),
         ({"y": np.full(900, 7)}, r"labels of '.*' lie in 7..7, its outputs are 3 classes"),
-        ({"y": np.zeros((900, 4))}, r"shape \(4,\)"),
+        ({"y": np.zeros((900, 4))}, r"shape \(900, 4\) for 900 samples.*Fix: give 3 numbers"),
         ({"y": np.zeros(950)}, "950 labels of '.*' for 900 samples"),
         ({"y": np.ones((900, 3))}, "0 or 1, its outputs any numbers.*loss='binary_crossentropy' or loss='mse'"),
         (
