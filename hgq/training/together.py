@@ -12,9 +12,11 @@ import numpy as np
 
 from hgq.resource import priced_layers, set_cost
 from hgq.training.beta import BetaSchedule
+from hgq.training.calibrate import count_samples
 from hgq.training.freeze import widths_held
 
 Arrays = Any
+HELD_OUT = "validation_data[0]", "validation_data[1]"
 
 
 def fit_together(
@@ -58,6 +60,7 @@ def fit_together(
     """
     optimizer, given = keras.optimizers.get(optimizer), keras.losses.get(loss)
     first = _checked(models, x, y, epochs, batch_size, schedules, optimizer)
+    _check_data(first, given, {"x": x, "y": y} | dict(zip(HELD_OUT, validation_data or (), strict=False)))
     import jax
     from jax import numpy as jnp
 
@@ -196,6 +199,30 @@ def _checked(
                 "rounding, cost, gamma, rate of dropout or the like. Fix: give models that the same function made."
             )
     return models[0]
+
+
+def _check_data(model: keras.Model, loss: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses what would train to NaN, or on labels of classes that there are not: JAX takes both in silence."""
+    for what, array in arrays.items():
+        count_samples(array, f"fit_together: {what}")
+    own, held = arrays["x"].shape[1:], arrays.get(HELD_OUT[0], arrays["x"]).shape[1:]
+    if held != own:
+        raise ValueError(
+            f"fit_together: samples of {HELD_OUT[0]} have the shape {held} where x has {own}. Fix: give both alike"
+        )
+    if HELD_OUT[0] in arrays and len({len(arrays[name]) for name in HELD_OUT}) > 1:
+        raise ValueError(f"fit_together: {' and '.join(HELD_OUT)} are of unequal length. Fix: a label for each sample")
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
+    ignores = getattr(loss, "ignore_class", getattr(loss, "_fn_kwargs", {}).get("ignore_class")) is not None
+    if name == "sparse_categorical_crossentropy" and not ignores:
+        classes = model.output_shape[-1]
+        for what in [name for name in ("y", HELD_OUT[1]) if name in arrays]:
+            low, high = np.min(arrays[what]), np.max(arrays[what])
+            if low < 0 or high >= classes:
+                raise ValueError(
+                    f"fit_together: {what} holds classes from {low} to {high}, and the models give {classes}. "
+                    f"Fix: class numbers from 0 to {classes - 1}"
+                )
 
 
 def _computed(model: keras.Model, x: np.ndarray) -> tuple[str, list[Any]]:

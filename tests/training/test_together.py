@@ -73,7 +73,7 @@ def refused(message, models, **arguments):
     x, y = data()
     options = dict(optimizer=keras.optimizers.Adam(), loss=LOSS, epochs=2, batch_size=32) | arguments
     with pytest.raises(ValueError, match=message):
-        fit_together(models, options.pop("x", x), y, **options)
+        fit_together(models, options.pop("x", x), options.pop("y", y), **options)
 
 
 def what_does_not_match():
@@ -102,6 +102,11 @@ def what_does_not_match():
     used.iterations.assign(7)
     refused("has done 7 steps", [model()], optimizer=used)
     refused("x is a list", [model()], x=data()[0].tolist())
+    x, y = data()
+    refused("x holds nan at index", [model()], x=np.where(x > 0.9, np.nan, x))
+    refused("y holds classes from 5 to 6, and the models give 2. Fix: class numbers from 0 to 1", [model()], y=y + 5)
+    refused(r"validation_data\[0\] have the shape \(3,\) where x has", [model()], validation_data=(x[:, :3], y))
+    refused("of unequal length", [model()], validation_data=(x, y[:5]))
 
 
 def test_another_back_end_is_refused_by_name():
