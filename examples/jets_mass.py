@@ -13,7 +13,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 from datasets import JET_FEATURES, Data, jets
-from steps import Example, main
+from steps import FALLING, Example, main
 
 from hgq.layers import QDense
 
@@ -73,13 +73,14 @@ EXAMPLE = Example(
     {"scores": keras.losses.CategoricalCrossentropy(from_logits=True), "mass": keras.losses.MeanSquaredError()},
     judge,
     epochs=40,
-    beta=1e-5,
+    beta=2e-5,
     batch=1024,
     metrics={"scores": ["accuracy"]},
     select="val_loss",
     tolerance=0.02,
     everything=True,
     corners=20_000,
+    **FALLING,
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 from datasets import Data, mnist
-from steps import Example, accuracy, main
+from steps import FALLING, Example, accuracy, main
 
 from hgq.layers import QConv2D, QDense
 
@@ -42,8 +42,9 @@ EXAMPLE = Example(
     data,
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     accuracy,
-    beta=2e-6,
+    beta=1e-6,
     metrics=("accuracy",),
+    **(FALLING | {"start": 3e-6}),
 )
 
 if __name__ == "__main__":
