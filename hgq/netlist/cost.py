@@ -14,8 +14,8 @@ from hgq.netlist.module import Module, Node
 from hgq.netlist.ops import SUBTRACTED, select_width, table_params, table_sum_params
 
 BAND = 0.17
-"""For every design in hgq/report/README.md the estimate lies within this part of what Yosys maps to Xilinx cells: within
-0.10 but for one, where no register stands between layers and rectifiers vanish in the adders behind them."""
+"""For every design in hgq/report/README.md the estimate lies within this part of what Yosys maps to Xilinx cells;
+within 0.10 but for one, where no register stands between layers and rectifiers vanish in the adders behind them."""
 
 
 def lut_estimate(module: Module) -> int:
