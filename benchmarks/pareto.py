@@ -156,9 +156,10 @@ def report(args: argparse.Namespace) -> None:
     counted = {row["net"]: row["luts"] for row in lines(MAPPED)}
     rows = [row | ({"luts": counted[row["net"]]} if row["net"] in counted else {}) for row in lines(RESULTS)]
     print(text.table(rows, args.tasks, args.against))
-    found = text.groups(rows, recipes=False)
+    ends = tuple(f"({recipe}), teacher" for recipe in args.against)
+    found = {key: held for key, held in sorted(text.groups(rows, recipes=True).items()) if key[1].endswith(ends)}
     for task in args.tasks:
-        kinds = {name: held for (t, name), held in sorted(found.items()) if t == task and len(held) >= text.PLOTTED}
+        kinds = {name: held for (t, name), held in found.items() if t == task and len(held) >= text.PLOTTED}
         if kinds:
             text.plot(task, kinds, HERE / f"pareto-{task}.svg")
 
@@ -178,7 +179,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of training; by default those of the task")
     parser.add_argument("--batch", type=int, help="samples in a step; by default those of the task")
     parser.add_argument("--samples", type=int, default=30_000, help="samples that refinement uses")
-    parser.add_argument("--against", nargs="+", default=["constant", "fall"], help="report: recipes of HGQ2")
+    parser.add_argument(
+        "--against", nargs="+", default=["constant", "fall", "start"], help="report: recipes of HGQ2, and of plots"
+    )
     parser.add_argument("--refined", action="store_true", help="map: the refined nets, not the trained")
     parser.add_argument("--prefix", default="", help="put in front of the command of each training, such as nice -n 5")
     parser.add_argument("--lams", nargs="+", type=float, default=[1.0], help="price of a LUT in refinement, by beta")
