@@ -23,8 +23,8 @@ class BetaSchedule(keras.callbacks.Callback):
     learning rate a step, so that a run of some thousand steps has few bits to take away: what a low price leaves in
     the first half stays. Measured beside a price that rises by 30 (`benchmarks/RESULTS.md`): a half to a quarter of
     the LUTs at equal accuracy. That start is of dense nets and a cross entropy. A higher one kills what the model has
-    not learned yet. Where a weight counts many times, as in a convolution, this one is too high: begin with ``3 *
-    beta_end`` there, and where the metric stays at chance, with `beta_end`.
+    not learned yet. Where a weight counts many times, as in a convolution, this one is too high: begin with
+    ``3 * beta_end`` there, and where the metric stays at chance, with `beta_end`.
 
     Args:
         beta_start, beta_end: both above 0; beta_end decides the LUTs, beta_start how soon they are near.
