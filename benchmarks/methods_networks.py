@@ -10,6 +10,7 @@ Plain Keras layers only. Each network is trained once for a seed and kept in run
 | mnist_conv | two convolutions with BatchNormalization, Flatten, 32, 10 | MNIST, 14 x 14 |
 | fashion_conv | strided, depthwise and plain convolutions, one residual, pooled head | Fashion-MNIST |
 | mobilenet | a small MobileNetV2: seven inverted bottlenecks (three residual), pooled head; ReLU6 | Fashion-MNIST |
+| cifar | the same idea, wider: stem 16, seven inverted bottlenecks, head 96 | CIFAR-10 (JPEG), and its mirror images |
 | jets | the published MLPs 16-64-32-32-5, not trained here; `seed` counts them (0..4) | jets, 600 real for the test |
 
 `data` gives a `Data` of examples/datasets.py, samples in the shape that the network takes; that of jets has the 400
@@ -19,6 +20,7 @@ real jets without labels, for calibration, in `extra`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -134,26 +136,36 @@ def fashion_conv() -> keras.Model:
 
 BOTTLENECKS = ((1, 8, 2), (4, 8, 1), (4, 12, 2), (4, 12, 1), (4, 16, 1), (4, 16, 1), (4, 24, 1))
 """Of the MobileNet: how much each widens inside, its channels, its stride. Equal shapes make it residual."""
+WIDER = ((1, 16, 1), (4, 24, 2), (4, 24, 1), (4, 32, 1), (4, 32, 1), (4, 48, 1), (4, 48, 1))
+"""Of that for CIFAR-10."""
 
 
-def mobilenet() -> keras.Model:
-    """28 x 28 pixels, stem of 8 filters and stride 2, `BOTTLENECKS`, 48 filters of 1 x 1, mean over the image, 10."""
+def mobilenet(
+    shape: tuple[int, int, int] = (28, 28, 1),
+    filters: tuple[int, int] = (8, 48),
+    bottlenecks: tuple[tuple[int, int, int], ...] = BOTTLENECKS,
+) -> keras.Model:
+    """Stem of stride 2, bottlenecks, filters of 1 x 1, mean over the image, 10.
+
+    filters: of the stem and of the last convolution.
+    """
+    stem_filters, head_filters = filters
 
     def pointwise(filters: int, name: str) -> layers.Layer:
         return layers.Conv2D(filters, 1, use_bias=False, name=name)
 
-    pixels = keras.Input((28, 28, 1), name="pixels")
-    stem = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem")
+    pixels = keras.Input(shape, name="pixels")
+    stem = layers.Conv2D(stem_filters, 3, strides=2, padding="same", use_bias=False, name="stem")
     x = _normalised(pixels, stem, 6.0)
-    for number, (widening, filters, strides) in enumerate(BOTTLENECKS):
+    for number, (widening, width, strides) in enumerate(bottlenecks):
         name, before = f"block{number}", x
         if widening > 1:
             x = _normalised(x, pointwise(widening * x.shape[-1], f"{name}_expand"), 6.0)
         middle = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False, name=f"{name}_depthwise")
-        x = _normalised(_normalised(x, middle, 6.0), pointwise(filters, f"{name}_project"), 0)
-        if strides == 1 and filters == before.shape[-1]:
+        x = _normalised(_normalised(x, middle, 6.0), pointwise(width, f"{name}_project"), 0)
+        if strides == 1 and width == before.shape[-1]:
             x = layers.Add(name=f"{name}_add")([before, x])
-    x = layers.GlobalAveragePooling2D()(_normalised(x, pointwise(48, "head"), 6.0))
+    x = layers.GlobalAveragePooling2D()(_normalised(x, pointwise(head_filters, "head"), 6.0))
     return keras.Model(pixels, layers.Dense(10, name="scores")(x), name="mobilenet")
 
 
@@ -184,6 +196,30 @@ def _images(read: Callable[..., Data], size: int) -> Data:
     return replace(held, **parts)
 
 
+def _cifar() -> Data:
+    """CIFAR-10 as JPEG, 32 x 32 x 3 in 0..1; 45,000 images and their mirror images, 5,000, 10,000."""
+    path = FOLDER / "cifar10.npz"
+    if not path.is_file():
+        import tensorflow as tf
+
+        held = np.load(_data_file("cifar10_jpeg.npz"), allow_pickle=False)
+        made = {}
+        for part in ("train", "test"):
+            data, ends = held[f"jpg_{part}"].tobytes(), held[f"off_{part}"]
+            images = [tf.io.decode_jpeg(data[a:b]).numpy() for a, b in itertools.pairwise(ends)]
+            made[f"x_{part}"] = np.stack(images)
+            made[f"y_{part}"] = held[f"y_{part}"].astype(np.int64)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **made)
+    with np.load(path, allow_pickle=False) as held:
+        x, x_test = (held[f"x_{part}"].astype(np.float32) / 256 for part in ("train", "test"))
+        y, y_test = held["y_train"], held["y_test"]
+    order = np.random.default_rng(0).permutation(len(x))
+    val, train = order[: len(x) // 10], order[len(x) // 10 :]
+    both = np.concatenate([x[train], x[train][:, :, ::-1]]), np.concatenate([y[train]] * 2)
+    return Data(*both, x[val], y[val], x_test, y_test, "CIFAR-10 (JPEG)")
+
+
 def _data_file(name: str) -> Path:
     path = Path(os.environ.get("HGQ_DATA", "")) / name
     if not path.is_file():
@@ -195,6 +231,7 @@ NETWORKS = {
     "mnist_conv": Network(mnist_conv, lambda: _images(datasets.mnist, 14), 4),
     "fashion_conv": Network(fashion_conv, lambda: _images(datasets.fashion, 28), 5),
     "mobilenet": Network(mobilenet, lambda: _images(datasets.fashion, 28), 5),
+    "cifar": Network(lambda: mobilenet((32, 32, 3), (16, 96), WIDER), _cifar, 10),
 }
 
 

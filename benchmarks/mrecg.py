@@ -1,8 +1,8 @@
-"""MRECG against its two bases, and on the published jet networks: python benchmarks/mrecg.py mobilenet|jets|table
+"""MRECG against its two bases, and on the published jet networks: python benchmarks/mrecg.py images|jets|table
 
-    mobilenet   BRECQ and QDrop, each alone and with units joined, at 2/4 and 3/3 bits
+    images      BRECQ and QDrop, each alone and with units joined, at 2/4 and 3/3 bits; --network mobilenet or cifar
     jets        the published MLPs with 400 jets, converted, verified, tested on 600 jets, LUTs by Yosys
-    table       what was measured, as tables, and runs/benchmarks/mrecg/losses.svg (needs matplotlib)
+    table       what was measured, as tables, and pictures of the losses of units (needs matplotlib)
 
 Each run is kept in runs/benchmarks/mrecg and not repeated. KERAS_BACKEND=tensorflow compiles these small units fastest.
 """
@@ -23,7 +23,7 @@ from methods_networks import accuracy, data, trained
 
 import hgq
 from hgq.methods import mrecg
-from hgq.methods.mrecg import Settings, largest, oscillation
+from hgq.methods.mrecg import LossLog, Settings, largest, oscillation, plot_losses
 from hgq.methods.network import fold
 
 FOLDER = Path(__file__).parents[1] / "runs" / "benchmarks" / "mrecg"
@@ -39,11 +39,11 @@ SAMPLES = 512
 JETS = (4, 6), (6, 8), (3, 5)
 
 
-def mobilenet(seeds: list[int], steps: int, scales: str) -> None:
+def images(network: str, seeds: list[int], steps: int, scales: str) -> None:
     """All ways and widths for the network of each seed."""
-    held, twin = data("mobilenet"), None
+    held, twin = data(network), None
     for seed in seeds:
-        folded = fold(trained("mobilenet", seed))
+        folded = fold(trained(network, seed))
         if twin is not None and keras.backend.backend() == "tensorflow":
             # What is compiled reads biases from their variables there: it serves for the next network as well.
             twin.folded.set_weights(folded.get_weights())
@@ -52,7 +52,7 @@ def mobilenet(seeds: list[int], steps: int, scales: str) -> None:
         # Samples of the training part, without labels.
         x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:SAMPLES]]
         for (w, a), (way, (base, joined)) in itertools.product(WIDTHS, WAYS.items()):
-            path = FOLDER / f"mobilenet-{seed}-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"
+            path = FOLDER / f"{network}-{seed}-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"
             if path.is_file():
                 continue
             start = time.process_time()
@@ -101,16 +101,16 @@ def _kept(pattern: str) -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(steps: int, scales: str) -> None:
+def table(network: str, steps: int, scales: str) -> None:
     """A row for each way, a number for each seed; then the jets; and the plot of the losses of seed 0."""
     heads = "W/A", "method", "test accuracy (%)", "largest loss", "oscillation", "at the ends of groups"
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for (w, a), way in itertools.product(WIDTHS, WAYS):
-        rows = list(_kept(f"mobilenet-*-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"))
+        rows = list(_kept(f"{network}-*-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"))
         if rows:
             losses = [np.array(row["after"]) for row in rows]
             # Inside of a group nothing asks a unit to give what it gave: these may differ more, and still end closer.
-            joined = next(_kept(f"mobilenet-*-w{w}a{a}-{way.split()[0]}+MRECG-{kind(steps, scales)}.json"))["groups"]
+            joined = next(_kept(f"{network}-*-w{w}a{a}-{way.split()[0]}+MRECG-{kind(steps, scales)}.json"))["groups"]
             ends = [one[[group[-1] for group in joined]] for one in losses]
             columns = [
                 [100 * row["accuracy"] for row in rows],
@@ -121,39 +121,34 @@ def table(steps: int, scales: str) -> None:
             print(f"| {w}/{a} | {way} | {' | '.join(cells)} |")
     for (w, a), row in ((width, row) for width in JETS for row in _kept("jets-*-w{}a{}-*.json".format(*width))):
         print(f"jets {w}/{a}: {row}")
-    plot(kind(steps, scales))
+    plot(network, kind(steps, scales))
 
 
-def plot(kind: str) -> None:
-    """The loss of each unit of seed 0, rounded to nearest and by the four ways."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(WIDTHS), figsize=(12, 4.5), sharey=True)
-    for (w, a), axis in zip(WIDTHS, axes, strict=True):
-        for way in WAYS:
-            for row in _kept(f"mobilenet-0-w{w}a{a}-{way.replace(' ', '')}-{kind}.json"):
-                if way == "BRECQ":
-                    axis.plot(row["before"], color="0.6", label="rounded to nearest")
-                axis.plot(row["after"], marker="o", markersize=3, label=way)
-                axis.set_xticks(range(len(row["units"])), row["units"], rotation=90, fontsize=6)
-        axis.set(yscale="log", title=f"{w}/{a} bits")
-        axis.legend(fontsize=7)
-    axes[0].set_ylabel("reconstruction loss of the unit")
-    figure.tight_layout()
-    figure.savefig(FOLDER / "losses.svg")
+def plot(network: str, kind: str) -> None:
+    """The loss of each unit of seed 0, rounded to nearest and by the four ways; a picture for each pair of widths."""
+    for w, a in WIDTHS:
+        kept = {way: list(_kept(f"{network}-0-w{w}a{a}-{way.replace(' ', '')}-{kind}.json")) for way in WAYS}
+        logs = {
+            way: LossLog(tuple(row["units"]), np.array(row["before"]), np.array(row["after"]))
+            for way, rows in kept.items()
+            for row in rows
+        }
+        if logs:
+            plot_losses(FOLDER / f"losses-{network}-w{w}a{a}.svg", logs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures MRECG.")
-    parser.add_argument("what", choices=("mobilenet", "jets", "table"))
+    parser.add_argument("what", choices=("images", "jets", "table"))
+    parser.add_argument("--network", choices=("mobilenet", "cifar"), default="mobilenet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150, help="of Adam, for each unit")
     parser.add_argument("--scales", choices=("power", "float"), default="power", help="float: as in the paper")
     options = parser.parse_args()
     if options.what == "table":
-        table(options.steps, options.scales)
-    elif options.what == "mobilenet":
-        mobilenet(options.seeds, options.steps, options.scales)
+        table(options.network, options.steps, options.scales)
+    elif options.what == "images":
+        images(options.network, options.seeds, options.steps, options.scales)
     else:
         jets(options.seeds, options.steps)
 

@@ -26,7 +26,13 @@ from hgq.methods.network import fold, kernel_value, row_axes, weighted
 
 ROWS = Path(__file__).parents[1] / "runs" / "benchmarks" / "rex.jsonl"
 ORDERS = {2: (1, 2, 3, 4, 6), 3: (1, 2, 3), 4: (1, 2, 3)}
-RANGES = {"mnist_conv": (0.0, 1.0), "fashion_conv": (0.0, 1.0), "mobilenet": (0.0, 1.0), "jets": (-4.0, 4.0)}
+RANGES = {
+    "mnist_conv": (0.0, 1.0),
+    "fashion_conv": (0.0, 1.0),
+    "mobilenet": (0.0, 1.0),
+    "cifar": (0.0, 1.0),
+    "jets": (-4.0, 4.0),
+}
 
 
 def kept(**key: object) -> dict | None:

@@ -64,13 +64,27 @@ def quantize(
         ),
     ] = None,
     eta: Annotated[
-        float | None, typer.Option(min=0, help="gmpq: how much attribution counts in the search  [default: 20]")
+        float | None,
+        typer.Option(min=0, help="gmpq: how much attribution counts in the search  [default: 20]"),
     ] = None,
     depth: Annotated[
         str | None, typer.Option(help="smart: adaptive, or binary or ternary for all layers  [default: adaptive]")
     ] = None,
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="bits of each layer, as gmpq writes them")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="gmpq, mrecg, smart: of what is drawn at random, as the order of samples  [default: 0]"
+        ),
+    ] = None,
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg",
+            help="mrecg: a picture of the loss of each part of the model, rounded to nearest and now; or .png, .pdf",
+        ),
     ] = None,
     drop_softmax: Annotated[
         bool, typer.Option("--drop-softmax", help="leave a softmax at the end of the model out")
@@ -93,6 +107,8 @@ def quantize(
         "eta": eta,
         "depth": depth,
         "policy": policy,
+        "seed": seed,
+        "losses": losses,
     }
     with exit_codes(out):
         check_files(model, out)
@@ -109,6 +125,8 @@ def quantize(
             result = run(method, model, out, options | {"drop_softmax": drop_softmax}, step)
         typer.echo(result.summary())
         typer.echo(f"model: {out}")
+        if losses is not None:
+            typer.echo(f"losses: {losses}")
         if "policy" in result.details:
             typer.echo(f"policy: {policy_file(out)}")
 

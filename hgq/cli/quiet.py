@@ -27,6 +27,8 @@ def start_keras() -> None:
             import keras
 
             keras.ops.zeros(())
+            # Whatever the back end, the first model that is read or written imports TensorFlow where it is installed.
+            keras.saving.serialize_keras_object(keras.DTypePolicy("float32"))
         except BaseException as error:
             sys.stderr.flush()
             held.seek(0)

@@ -41,19 +41,19 @@ METHODS: dict[str, Method] = {
     MethodName.GMPQ: Method(
         "hgq.methods.gmpq",
         "labelled data: searches widths by layer that keep attribution in order, and fine-tunes",
-        ("bits", "budget_ebops", "data", "labels", "epochs", "eta", "policy"),
+        ("bits", "budget_ebops", "data", "labels", "epochs", "eta", "policy", "seed"),
         ("data", "labels"),
     ),
     MethodName.MRECG: Method(
         "hgq.methods.mrecg",
         "some hundred samples, no labels: decides which way each weight is rounded, part by part",
-        ("bits", "activation_bits", "data", "policy"),
+        ("bits", "activation_bits", "data", "policy", "seed", "losses"),
         ("data",),
     ),
     MethodName.SMART: Method(
         "hgq.methods.smart",
         "labelled data: trains on with weights of -mu, mu and, where a layer profits from it, 0",
-        ("data", "labels", "gamma", "depth", "epochs"),
+        ("data", "labels", "gamma", "depth", "epochs", "seed"),
         ("data", "labels"),
     ),
 }

@@ -14,6 +14,7 @@ from hgq.errors import ConversionError
 from hgq.fixed import FixedType
 from hgq.frontend.model import read_model
 from hgq.methods.listed import METHODS
+from hgq.methods.mrecg.plot import check_plot, plot_losses
 from hgq.methods.policy import save_policy
 from hgq.methods.result import Result
 
@@ -27,13 +28,19 @@ def run(
     """Quantises the model in a file and saves the result, which is there whole or not at all.
 
     Args:
-        options: keyword arguments of the method's `quantize`.
+        options: keyword arguments of the method's `quantize`; seed is 0 where it takes one and none is stated. And
+            losses: of mrecg, where a picture of the losses of units goes.
 
     Raises:
         ConversionError: the model, or what became of it, cannot be converted to hardware.
         ValueError: options of no use, or that contradict each other.
     """
     out = Path(out)
+    losses = options.pop("losses", None)
+    if losses is not None:
+        check_plot(losses)
+    if "seed" in METHODS[method].options:
+        options = {"seed": 0} | options  # the same command gives the same model
     result = importlib.import_module(METHODS[method].module).quantize(Path(model), **options, progress=progress)
     progress("check that hardware can be made of it")
     result.facts.extend(_to_convert(result.model))
@@ -42,6 +49,8 @@ def run(
         result.model.save(made)
         if "policy" in result.details:
             save_policy(result.details["policy"], policy_file(out))
+    if losses is not None:
+        plot_losses(losses, {method: result.details["losses"]})
     return result
 
 

@@ -135,6 +135,7 @@ def quantize(
     epochs: int = 20,
     rate: float = 1e-3,
     batch: int = 256,
+    seed: int | None = None,
     drop_softmax: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -154,6 +155,7 @@ def quantize(
             squared error.
         beta: price of an EBOP in the loss.
         rate: of Adam at the start; it falls along a cosine.
+        seed: of all that is drawn at random, by `keras.utils.set_random_seed`; None: whatever comes next.
         drop_softmax: leave a softmax at the end out.
 
     Raises:
@@ -162,6 +164,8 @@ def quantize(
     """
     if epochs < 1:
         raise ValueError(f"smart: epochs={epochs}; it must be 1 or more")
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     folded = fold(model, drop_softmax)
     if len(folded.outputs) != 1:
         raise ValueError(f"smart: the model has {len(folded.outputs)} outputs; it trains models of one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -207,3 +208,46 @@ def test_samples_decide_the_rounding_and_a_policy_the_widths(folder: Path, monke
     made = hgq.load("out.keras")
     assert made.get_layer("first").constants()["kernel"][1].width.max() == 3
     assert made.get_layer("last").input_quantizer.types((3,)).width.max() == 5
+
+
+def test_a_seed_makes_the_same_model_again(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save("x.npy", rng.uniform(size=(600, 4)))  # more than one batch
+    np.save("y.npy", rng.integers(0, 2, 600))
+
+    def kernel(*seed: str) -> bytes:
+        keras.utils.set_random_seed(99)  # of no influence
+        done = quantize(*SMART, "--epochs", "2", *seed)
+        assert done.exit_code == 0, done.output
+        layer = hgq.load("out.keras").get_layer("first")
+        return b"".join(np.asarray(keras.ops.convert_to_numpy(variable)).tobytes() for variable in layer.variables)
+
+    assert kernel() == kernel("--seed", "0") != kernel("--seed", "1")
+
+
+@pytest.mark.parametrize("name", ["losses.svg", "losses.png"])
+def test_the_losses_of_units_are_drawn(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hgq.methods import mrecg
+
+    whole = mrecg.reconstruct
+    monkeypatch.setattr(mrecg, "reconstruct", lambda *a: whole(*a[:3], replace(a[3], steps=5), *a[4:]))
+    np.save("x.npy", np.random.default_rng(0).uniform(size=(64, 4)))
+    done = quantize(*MRECG, "--bits", "3", "--seed", "5", "--losses", name)
+    assert done.exit_code == 0, done.output
+    assert f"losses: {name}" in done.stdout
+    drawn = Path(name).read_bytes()
+    if name.endswith(".svg"):
+        assert b"reconstruction loss of the unit" in drawn and b"rounded to nearest: largest" in drawn
+    else:
+        assert drawn.startswith(b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, said in (("losses.txt", "end in .svg, .png or .pdf"), ("no/losses.svg", "there is no folder no")):
+        done = quantize(*MRECG, "--bits", "3", "--losses", name)
+        assert done.exit_code == 2 and said in done.stderr, done.stderr
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
+    done = quantize(*MRECG, "--bits", "3", "--losses", "losses.svg")
+    assert done.exit_code == 2 and "pip install 'hgq-fpga[plot]'" in done.stderr
+    assert not Path("out.keras").exists()

@@ -44,6 +44,7 @@ def quantize(
     epochs: int = 6,
     settings: Search | None = None,
     tuning_epochs: int | None = None,
+    seed: int | None = None,
     drop_softmax: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Result:
@@ -59,6 +60,7 @@ def quantize(
         eta: how much attribution counts in the search; 20 by default.
         epochs: of the search, and of fine-tuning unless `tuning_epochs` says otherwise.
         settings: of the search, in place of `eta` and `epochs`; its budget and loss are set here.
+        seed: of all that is drawn at random, by `keras.utils.set_random_seed`; None: whatever comes next.
 
     Raises:
         ConversionError: the model has layers or a head that are not supported.
@@ -68,6 +70,8 @@ def quantize(
         raise ValueError(f"budget_ebops={budget_ebops} and bits={bits}: give one of them")
     if eta is not None and policy is not None:
         raise ValueError(f"eta={eta:g} is for the search, and with a policy nothing is searched: leave it out")
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     candidates = candidates or Candidates()
     if bits is not None and (bits not in candidates.kernel or bits not in candidates.input):
         both = [", ".join(map(str, widths)) for widths in (candidates.kernel, candidates.input)]

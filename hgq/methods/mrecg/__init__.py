@@ -12,13 +12,24 @@ import numpy as np
 from hgq.methods.mrecg.fit import Settings
 from hgq.methods.mrecg.grid import types_of
 from hgq.methods.mrecg.losses import LossLog, largest, oscillation
+from hgq.methods.mrecg.plot import plot_losses
 from hgq.methods.mrecg.reconstruction import Reconstruction, reconstruct
 from hgq.methods.network import LayerTypes, build, fold, weighted
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.result import Result
 from hgq.methods.samples import samples_of
 
-__all__ = ["LossLog", "Reconstruction", "Settings", "largest", "oscillation", "quantize", "reconstruct", "uniform"]
+__all__ = [
+    "LossLog",
+    "Reconstruction",
+    "Settings",
+    "largest",
+    "oscillation",
+    "plot_losses",
+    "quantize",
+    "reconstruct",
+    "uniform",
+]
 
 ENDS = 8
 """Bits of the weights and inputs of the first and the last layer, unless stated."""
@@ -34,6 +45,7 @@ def quantize(
     policy: Policy | str | Path | None = None,
     types: dict[str, LayerTypes] | None = None,
     settings: Settings = Settings(),  # noqa: B008  frozen
+    seed: int | None = None,
     drop_softmax: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Result:
@@ -48,6 +60,7 @@ def quantize(
         policy: bits for each layer in place of these, or a JSON file that holds them; as GMPQ writes it.
         types: the types of each layer, as REx chose them (`Result.chosen`): only roundings are then chosen.
         settings: how the reconstruction goes; powers of two for scales only, see `reconstruct` for others.
+        seed: of what is drawn at random, in place of that of `settings`.
         drop_softmax: leave a softmax at the end out.
         progress: is told each step as it begins.
 
@@ -66,6 +79,8 @@ def quantize(
         raise ValueError(
             f"activation_bits={activation_bits}: the policy or the types say how wide inputs are. Fix: leave it out"
         )
+    if seed is not None:
+        settings = replace(settings, seed=seed)
     folded = fold(model, drop_softmax)
     names = [layer.name for layer in weighted(folded)]
     if isinstance(policy, str | Path):
