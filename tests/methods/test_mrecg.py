@@ -138,6 +138,21 @@ def test_the_model_has_the_rounded_weights_and_hardware_computes_what_it_does(re
     assert any("wide" in " ".join(group) for group in result.details["groups"] if len(group) == 2)
 
 
+def test_a_normalisation_that_stays_is_rounded_like_a_layer(data) -> None:
+    x = given = keras.Input((8,))
+    x = L.Dense(5, activation="relu", name="first")(L.BatchNormalization(name="before")(x))
+    model = keras.Model(given, L.Dense(2, name="last")(L.BatchNormalization(name="behind")(x)))
+    for name in ("before", "behind"):
+        norm = model.get_layer(name)
+        norm.gamma.assign(np.linspace(0.5, 1.5, norm.gamma.shape[0]))
+    made = mrecg.quantize(model, data, bits=6, settings=Settings(steps=4))
+    for name in ("before", "behind"):
+        assert np.array_equal(made.model.get_layer(name).constants()["scale"][0], made.chosen[name].kernel_values)
+    wanted = np.asarray(model(data))
+    assert np.abs(np.asarray(made.model(data)) - wanted).mean() < 0.15 * wanted.std()
+    read_model(made.model)
+
+
 def test_a_policy_is_kept(folded, data, tmp_path: Path) -> None:
     policy = {"first": Bits(4, 8), "wide": Bits(2, 3), "narrow": Bits(3, 5), "scores": Bits(6, 4)}
     save_policy(policy, tmp_path / "policy.json")

@@ -103,7 +103,7 @@ class Rounded(keras.layers.Layer):
             self.fixed[name].assign(value)
         self._random.state.assign(np.array([seed, 0]))
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
+    def call(self, x: Tensor, training: bool = False, mask: Tensor = None) -> Tensor:  # noqa: ARG002  of a normalisation
         if not training:
             return self._linear(self._quantized(x), self._kernel(ops.cast(read(self.v) >= 0, "float32")))
         progress = read(self.fixed["step"]) / self.learning.steps
