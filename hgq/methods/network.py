@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from hgq.errors import ConversionError, problem
-from hgq.fixed import Overflow, Rounding, decode, encode
+from hgq.fixed import FixedType, Overflow, Rounding, decode, encode
 from hgq.frontend.context import Unconvertible
 from hgq.importers import plain
 from hgq.importers.archive import archive_of
@@ -22,6 +22,7 @@ from hgq.quantizers.base import LARGEST_BITS
 __all__ = [
     "LayerTypes",
     "averages",
+    "averages_of_inputs",
     "bias_types",
     "bias_value",
     "build",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 WEIGHTED = ("Dense", "Conv1D", "Conv2D", "DepthwiseConv1D", "DepthwiseConv2D", "BatchNormalization")
+ANY_TYPE = FixedType.parse("s16f8")
+"""Of inputs that no layer rounds, where their type does not matter."""
 AVERAGES = ("AveragePooling1D", "AveragePooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D")
 
 
@@ -76,6 +79,21 @@ def weighted(model: keras.Model) -> list[keras.Layer]:
 def averages(model: keras.Model) -> list[keras.Layer]:
     """The average poolings, in data flow order: they may be given types of their input, and else read exact sums."""
     return [layer for layer in in_order(model) if type(layer).__name__ in AVERAGES]
+
+
+def averages_of_inputs(model: keras.Model) -> list[str]:
+    """The average poolings that read an input of the model before any layer that could round it."""
+    bare, found = {id(tensor) for tensor in model.inputs}, []
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input or not any(id(tensor) in bare for tensor in node.input_tensors):
+                continue
+            kind = type(node.operation).__name__
+            if kind in AVERAGES:
+                found.append(node.operation.name)
+            elif kind not in WEIGHTED:
+                bare |= {id(tensor) for tensor in node.output_tensors}
+    return found
 
 
 def in_order(model: keras.Model) -> list[keras.Layer]:
@@ -144,8 +162,14 @@ def build(folded: keras.Model, chosen: dict[str, LayerTypes]) -> keras.Model:
     Raises:
         ConversionError: a layer without types, types for none, or types that cannot be; all of them by name.
     """
+    untyped = [name for name in averages_of_inputs(folded) if name not in chosen]
+    if untyped:
+        what = "it averages inputs of the model that nothing has rounded, and no types were chosen for it"
+        raise ConversionError([problem("layer", untyped[0], what, "give LayerTypes with the types of its input")])
     given = _Chosen(_complete(folded, chosen))
-    return Importer(archive_of(folded), plain.HANDLERS, plain.INSTEAD, None, False, given, plain.prepare).build()
+    # The type of unrounded inputs is not known here. No type in the model follows from it: see above.
+    importer = Importer(archive_of(folded), plain.HANDLERS, plain.INSTEAD, ANY_TYPE, False, given, plain.prepare)
+    return importer.build()
 
 
 def _complete(folded: keras.Model, chosen: dict[str, LayerTypes]) -> dict[str, LayerTypes]:

@@ -11,15 +11,12 @@ import keras
 
 from hgq.disk import whole
 from hgq.errors import ConversionError
-from hgq.fixed import FixedType
 from hgq.frontend.model import read_model
 from hgq.methods.listed import METHODS
 from hgq.methods.mrecg.plot import check_plot, plot_losses
+from hgq.methods.network import ANY_TYPE
 from hgq.methods.policy import save_policy
 from hgq.methods.result import Result
-
-ANY_TYPE = FixedType.parse("s16f8")
-"""Of an input, to see whether a model can be converted once its user states one."""
 
 
 def run(

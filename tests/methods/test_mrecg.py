@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from keras import ops
 
+from hgq.errors import ConversionError
+from hgq.fixed import FixedType
 from hgq.frontend import read_model
 from hgq.frontend.predict import keras_engine
 from hgq.methods import mrecg, rex
 from hgq.methods.mrecg import Reconstruction, Settings, reconstruct, uniform
 from hgq.methods.mrecg.reconstruction import Twin
 from hgq.methods.mrecg.start import starts
-from hgq.methods.network import fold, kernel_value, weighted
+from hgq.methods.network import build, fold, kernel_value, weighted
 from hgq.methods.policy import Bits, load_policy, save_policy
 from hgq.methods.result import Result
 from hgq.verify import corner_vectors, float32_certificate, verify_engines
@@ -151,6 +153,19 @@ def test_a_normalisation_that_stays_is_rounded_like_a_layer(data) -> None:
     wanted = np.asarray(model(data))
     assert np.abs(np.asarray(made.model(data)) - wanted).mean() < 0.15 * wanted.std()
     read_model(made.model)
+
+
+def test_a_model_that_averages_its_input_is_made() -> None:
+    given = keras.Input((8, 2))
+    x = L.AveragePooling1D(2, name="mean")(L.MaxPooling1D(2, strides=1, padding="same")(given))
+    x = L.GlobalAveragePooling1D(name="exact")(L.Conv1D(3, 2, activation="relu", name="conv")(x))
+    x, samples = L.Dense(2, name="last")(x), np.random.default_rng(0).uniform(-3, 3, (32, 8, 2)).astype(np.float32)
+    made = mrecg.quantize(keras.Model(given, x), samples, settings=Settings(steps=2))
+    assert made.model.get_layer("mean").input_quantizer.types((8, 2)).width.max() == 8
+    assert made.model.get_layer("exact").input_quantizer.types((3, 3)).width.max() > 8
+    read_model(made.model, FixedType.parse("s8f5"))  # the maxima of the input are not rounded
+    with pytest.raises(ConversionError, match="'mean': it averages inputs of the model"):
+        build(made.folded, {name: one for name, one in made.chosen.items() if name != "mean"})
 
 
 def test_a_policy_is_kept(folded, data, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from hgq.methods.mrecg.grid import types_of
 from hgq.methods.mrecg.losses import LossLog, largest, oscillation
 from hgq.methods.mrecg.plot import plot_losses
 from hgq.methods.mrecg.reconstruction import Reconstruction, reconstruct
-from hgq.methods.network import LayerTypes, build, fold, weighted
+from hgq.methods.network import LayerTypes, averages_of_inputs, build, fold, weighted
 from hgq.methods.policy import Bits, Policy, load_policy
+from hgq.methods.ranges import measured
 from hgq.methods.result import Result
 from hgq.methods.samples import samples_of
+from hgq.methods.scale import covering
 
 __all__ = [
     "LossLog",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 ENDS = 8
-"""Bits of the weights and inputs of the first and the last layer, unless stated."""
+"""Bits of the weights and inputs of the first and the last layer, unless stated; of inputs that are averaged first."""
 
 
 def quantize(
@@ -90,7 +92,7 @@ def quantize(
         stated = uniform(folded, 4 if bits is None else bits, 8 if activation_bits is None else activation_bits, ends)
     data = samples_of(folded, data, "mrecg")
     found = reconstruct(folded, data, stated, settings, progress)
-    chosen = (types or {}) | {name: _chosen(found, name) for name in names}
+    chosen = _of_averages(folded, data) | (types or {}) | {name: _chosen(found, name) for name in names}
     log = found.losses
     together = [[found.twin.units[n].name for n in group] for group in found.groups]
     facts = [
@@ -110,6 +112,13 @@ def uniform(folded: keras.Model, bits: int, activation_bits: int, ends: int | No
     names = [layer.name for layer in weighted(folded)]
     policy = dict.fromkeys(names, Bits(bits, activation_bits))
     return policy if ends is None else policy | {names[0]: Bits(ends, ends), names[-1]: Bits(ends, ends)}
+
+
+def _of_averages(folded: keras.Model, data: np.ndarray) -> dict[str, LayerTypes]:
+    """Types of the averages that nothing rounds the inputs of the model before; others read exact sums."""
+    bare = averages_of_inputs(folded)
+    ranges = measured(folded, data) if bare else {}
+    return {name: LayerTypes(covering(*ranges[name], ENDS)) for name in bare}
 
 
 def _chosen(found: Reconstruction, name: str) -> LayerTypes:
