@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import hgq
+from hgq.errors import ConversionError
 from hgq.fixed import encode
 from hgq.frontend import read_model
 from hgq.ir import evaluate
@@ -232,6 +233,22 @@ def test_the_whole_method_keeps_its_budget_and_computes_what_the_hardware_does(
     assert again.details["policy"] == policy and "searched" not in dict(again.facts)
 
 
+def test_a_normalisation_that_stays_is_paid_from_the_budget(samples: tuple, eager: None) -> None:
+    x, y = samples
+    net = network("pooled")
+    normalised = L.BatchNormalization(name="before")(net.inputs[0])
+    for layer in net.layers[1:]:
+        normalised = layer(normalised)
+    model = keras.Model(net.inputs[0], normalised)
+    model.get_layer("before").gamma.assign([0.7])
+    cost = model_ebops(deploy(fold(model), dict.fromkeys(MIXED, Bits(3, 3)), x))
+    result = quantize(model, data=x, labels=y, bits=3, epochs=1)
+    assert dict(result.facts)["budget"].startswith(f"{cost:,} EBOPs")
+    assert 0.9 * cost < result.ebops <= cost
+    with pytest.raises(ValueError, match=f"{cost // 4:,} EBOPs; the narrowest candidates"):
+        quantize(model, data=x, labels=y, budget_ebops=cost // 4)
+
+
 def test_options_that_make_no_sense_are_errors(samples: tuple) -> None:
     x, y = samples
     model = network("flat")
@@ -251,6 +268,9 @@ def test_options_that_make_no_sense_are_errors(samples: tuple) -> None:
     for widths in ((1, 2), (3, 2), (2, 2), (2, 17), (2.5,), ()):
         with pytest.raises(ValueError, match=r"whole numbers of bits in 2\.\.16"):
             MixedQuantizer(widths)
+    two = keras.Model(model.inputs[0], [model.outputs[0], L.Dense(2)(model.outputs[0])])
+    with pytest.raises(ConversionError, match="one vector of class scores"):
+        quantize(two, data=x, labels=y, bits=3)
     with pytest.raises(
         ValueError, match=r"fixed widths for 'none'; the layers of the model are conv, depthwise, scores"
     ):

@@ -13,10 +13,11 @@ import numpy as np
 
 from hgq.fixed import Overflow, Rounding
 from hgq.importers.types import Types
-from hgq.methods.gmpq.supernet import BIAS_WIDTH, bias_range, input_range, inputs_of, row_ranges
+from hgq.methods.gmpq.cost import policy_ebops
+from hgq.methods.gmpq.supernet import BIAS_WIDTH, SuperNet, bias_range, input_range, inputs_of, row_ranges
 from hgq.methods.network import LayerTypes, averages, bias_value, build, kernel_value, weighted
 from hgq.methods.policy import Policy
-from hgq.resource import priced_layers
+from hgq.resource import model_ebops, priced_layers
 
 OTHER_WIDTH = 8
 """Bits of what a policy does not name: inputs of averages, input and scale of a normalisation that was not folded."""
@@ -76,6 +77,12 @@ def _is_norm(layer: Any) -> bool:
 def deploy(folded: keras.Model, policy: Policy, x: np.ndarray, *, each_weight: bool = False) -> keras.Model:
     """The quantised model of `layer_types`, with the weights of `folded`; not fine-tuned."""
     return build(folded, layer_types(folded, policy, x, each_weight=each_weight))
+
+
+def other_ebops(folded: keras.Model, net: SuperNet, x: np.ndarray) -> int:
+    """EBOPs of what no policy names, as normalisations that were not folded; exact before fine-tuning."""
+    narrowest = net.narrowest()
+    return model_ebops(deploy(folded, narrowest, x)) - policy_ebops(narrowest, net.costs)
 
 
 def finetune(

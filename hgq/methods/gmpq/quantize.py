@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgq.methods.gmpq.attribution import find_head
 from hgq.methods.gmpq.choice import likeliest, likeliest_within
 from hgq.methods.gmpq.cost import policy_ebops
-from hgq.methods.gmpq.deploy import finetune, layer_types
+from hgq.methods.gmpq.deploy import finetune, layer_types, other_ebops
 from hgq.methods.gmpq.imitation import rank_correlation
 from hgq.methods.gmpq.search import Search, attribution_maps, search
 from hgq.methods.gmpq.supernet import Candidates, SuperNet
@@ -81,22 +82,28 @@ def quantize(
         )
     folded = fold(model, drop_softmax)
     data = samples_of(folded, data, "gmpq")
+    find_head(folded)  # refuses models without class scores
     loss = _loss(folded, data, labels)
     net = SuperNet(folded, data, candidates)
-    budget = budget_ebops if bits is None else policy_ebops(dict.fromkeys(net.layers, Bits(bits, bits)), net.costs)
+    others = other_ebops(folded, net, data)
+    uniform = dict.fromkeys(net.layers, Bits(bits or 0, bits or 0))
+    budget = budget_ebops if bits is None else policy_ebops(uniform, net.costs) + others
     facts: list[tuple[str, str]] = []
     details: dict[str, Any] = {}
     if policy is None:
-        narrowest = policy_ebops(net.narrowest(), net.costs)
+        narrowest = policy_ebops(net.narrowest(), net.costs) + others
         if budget is not None and budget < narrowest:
             raise ValueError(_too_small(budget, narrowest))
+        searched = None if budget is None else budget - others
         settings = replace(
-            settings or Search(eta=20.0 if eta is None else eta, epochs=epochs), budget=budget, loss=loss
+            settings or Search(eta=20.0 if eta is None else eta, epochs=epochs), budget=searched, loss=loss
         )
         progress("search, compiling")
         details["history"] = search(net, folded, data, labels, settings, progress)
         shares, widths = net.shares(), net.widths()
-        chosen = likeliest(shares, widths) if budget is None else likeliest_within(shares, widths, net.costs, budget)
+        chosen = (
+            likeliest(shares, widths) if searched is None else likeliest_within(shares, widths, net.costs, searched)
+        )
         facts.append(("searched", f"{settings.epochs} epochs on {len(data):,} samples, eta {settings.eta:g}"))
     else:
         chosen = policy if isinstance(policy, dict) else load_policy(policy, list(net.layers))

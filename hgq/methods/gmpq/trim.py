@@ -39,7 +39,10 @@ def trim(model: keras.Model, budget: int) -> int:
     few, many = pruned, len(order)
     if cost(many) > budget:
         cost(0)
-        raise ValueError(f"a budget of {budget:,} EBOPs, but the biases of '{model.name}' cost more. Fix: a larger one")
+        raise ValueError(
+            f"a budget of {budget:,} EBOPs, but the biases and normalisations of '{model.name}' cost more. "
+            "Fix: a larger one"
+        )
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if cost(middle) <= budget else (middle, many)
