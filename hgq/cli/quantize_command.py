@@ -46,7 +46,9 @@ def quantize(
     input_range: Annotated[
         str | None, typer.Option(metavar="LO:HI", help="smallest and largest value of the inputs, as 0:1")
     ] = None,
-    orders: Annotated[int | None, typer.Option(min=1, help="rex: orders of the expansion  [default: 2]")] = None,
+    orders: Annotated[
+        int | None, typer.Option(min=1, help="rex: orders of the expansion  [default: 2, or 1 with --policy]")
+    ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(

@@ -17,6 +17,7 @@ from hgq.importers.linear import Constant
 from hgq.importers.network import Importer
 from hgq.importers.types import Types
 from hgq.methods.fold import fold
+from hgq.methods.policy import Bits, Policy
 from hgq.quantizers.base import LARGEST_BITS
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "largest_of_rows",
     "row_axes",
     "weighted",
+    "with_normalisations",
 ]
 
 WEIGHTED = ("Dense", "Conv1D", "Conv2D", "DepthwiseConv1D", "DepthwiseConv2D", "BatchNormalization")
@@ -79,6 +81,12 @@ def weighted(model: keras.Model) -> list[keras.Layer]:
 def averages(model: keras.Model) -> list[keras.Layer]:
     """The average poolings, in data flow order: they may be given types of their input, and else read exact sums."""
     return [layer for layer in in_order(model) if type(layer).__name__ in AVERAGES]
+
+
+def with_normalisations(model: keras.Model, policy: Policy) -> Policy:
+    """A policy with 8 bits for the normalisations that it does not name: GMPQ searches none."""
+    kept = [layer.name for layer in weighted(model) if type(layer).__name__ == "BatchNormalization"]
+    return dict.fromkeys(kept, Bits(8, 8)) | policy
 
 
 def averages_of_inputs(model: keras.Model) -> list[str]:

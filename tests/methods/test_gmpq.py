@@ -15,7 +15,7 @@ from hgq.fixed import encode
 from hgq.frontend import read_model
 from hgq.ir import evaluate
 from hgq.layers import QDense
-from hgq.methods import rex
+from hgq.methods import mrecg, rex
 from hgq.methods.gmpq import (
     Candidates,
     Search,
@@ -245,6 +245,12 @@ def test_a_normalisation_that_stays_is_paid_from_the_budget(samples: tuple, eage
     result = quantize(model, data=x, labels=y, bits=3, epochs=1)
     assert dict(result.facts)["budget"].startswith(f"{cost:,} EBOPs")
     assert 0.9 * cost < result.ebops <= cost
+    policy = result.details["policy"]
+    assert "before" not in policy
+    others = mrecg.quantize(model, x, policy=policy, settings=mrecg.Settings(steps=1))
+    for given in (others, rex.quantize(model, input_range=(0.0, 1.0), policy=policy)):
+        rows = {row.layer: (row.w, row.a) for row in given.rows()}
+        assert rows["before"] == (8, 8) and rows["scores"] == (policy["scores"].w, policy["scores"].a)
     with pytest.raises(ValueError, match=f"{cost // 4:,} EBOPs; the narrowest candidates"):
         quantize(model, data=x, labels=y, budget_ebops=cost // 4)
 

@@ -249,7 +249,7 @@ def test_prices_without_building_are_those_of_the_built_model(folded: keras.Mode
 
 def test_bits_come_from_a_policy_and_only_one_way_of_saying_them_is_taken(original: keras.Model) -> None:
     policy = {"conv": Bits(2, 8), "deep": Bits(4, 6), "hidden": Bits(3, 7), "head": Bits(6, 5)}
-    rows = {r.layer: r for r in quantize(original, input_range=(-1, 1), policy=policy, orders=1).rows()}
+    rows = {r.layer: r for r in quantize(original, input_range=(-1, 1), policy=policy).rows()}
     assert {name: (rows[name].w, rows[name].a) for name in policy} == {n: (b.w, b.a) for n, b in policy.items()}
     with pytest.raises(ValueError, match="the policy is for"):
         quantize(original, input_range=(-1, 1), policy={"conv": Bits(2, 8)})

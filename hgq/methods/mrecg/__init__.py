@@ -14,7 +14,7 @@ from hgq.methods.mrecg.grid import types_of
 from hgq.methods.mrecg.losses import LossLog, largest, oscillation
 from hgq.methods.mrecg.plot import plot_losses
 from hgq.methods.mrecg.reconstruction import Reconstruction, reconstruct
-from hgq.methods.network import LayerTypes, averages_of_inputs, build, fold, weighted
+from hgq.methods.network import LayerTypes, averages_of_inputs, build, fold, weighted, with_normalisations
 from hgq.methods.policy import Bits, Policy, load_policy
 from hgq.methods.ranges import measured
 from hgq.methods.result import Result
@@ -86,7 +86,9 @@ def quantize(
     folded = fold(model, drop_softmax)
     names = [layer.name for layer in weighted(folded)]
     if isinstance(policy, str | Path):
-        policy = load_policy(policy, names)
+        policy = load_policy(policy)
+    if policy is not None:
+        policy = with_normalisations(folded, policy)
     stated = types if types is not None else policy
     if stated is None:
         stated = uniform(folded, 4 if bits is None else bits, 8 if activation_bits is None else activation_bits, ends)

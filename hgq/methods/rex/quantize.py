@@ -19,6 +19,7 @@ from hgq.methods.network import (
     kernel_value,
     row_axes,
     weighted,
+    with_normalisations,
 )
 from hgq.methods.policy import Policy
 from hgq.methods.prices import Prices
@@ -67,7 +68,7 @@ def quantize(
     Args:
         model: a plain Keras model, or its file.
         input_range: smallest and largest value of the model's inputs; they saturate there.
-        bits, orders, gamma: the dial; see `expand`. By default 2 orders of all rows.
+        bits, orders, gamma: the dial; see `expand`. By default 2 orders of all rows, or with a policy one.
         budget_ebops: in place of these: the dial with the smallest sum over layers of |W - W^(K)|^2 / |W|^2 that
             costs no more, of 2, 3 and 4 bits. (The paper's rule is not known: reconstructed.)
         activation_bits: width of what each layer reads.
@@ -84,10 +85,13 @@ def quantize(
     for name, given in (("orders", orders), ("gamma", gamma)):
         if budget_ebops is not None and given is not None:
             raise ValueError(f"{name}={given}: a budget of EBOPs chooses bits, orders and gamma; leave {name} out")
-    orders, gamma = 2 if orders is None else orders, 1.0 if gamma is None else gamma
+    if orders is None:  # a policy says how wide weights are, and a second order would make them wider
+        orders = 2 if policy is None else 1
+    gamma = 1.0 if gamma is None else gamma
     progress("fold the normalisations")
     folded = fold(model, drop_softmax)
     layers = [layer.name for layer in weighted(folded)]
+    policy = None if policy is None else with_normalisations(folded, policy)
     if policy is not None and set(policy) != set(layers):
         raise ValueError(f"the policy is for {', '.join(policy)}; the model's layers are {', '.join(layers)}")
     progress("ranges without data")
@@ -100,7 +104,7 @@ def quantize(
         of_layer = {name: policy[name].w if policy else bits for name in layers}
         expansions = {n: expand(w, of_layer[n], orders, gamma, rows=rows) for n, (w, rows) in kernels.items()}
         made = build(folded, choose(folded, expansions, inputs))
-        dial = f"{orders} orders, gamma {gamma:g}, bits of the policy" if policy else str(Dial(bits, orders, gamma))
+        dial = f"bits of the policy, orders {orders}, gamma {gamma:g}" if policy else str(Dial(bits, orders, gamma))
     else:
         progress("spend the budget")
         made, expansions, found = _within(budget_ebops, folded, kernels, inputs)
