@@ -210,7 +210,7 @@ class QMultiHeadAttention(QLayer):
         return (*query_shape[:-1], self.features or query_shape[-1])
 
     def _shared(self) -> dict[str, Any]:
-        return {"beta": self.initial_beta, "gamma": self.gamma, "dtype": self.dtype_policy}
+        return {"cost": self.cost, "beta": self.initial_beta, "gamma": self.gamma, "dtype": self.dtype_policy}
 
     def _given(self, name: str, default: Any) -> Any:
         given = self.templates[name]
@@ -236,6 +236,7 @@ class QMultiHeadAttention(QLayer):
             super().get_config()
             | dict(self.templates)
             | {
+                "cost": self.query_dense.cost if self.built else self.cost,  # callbacks set it in the parts
                 "num_heads": self.num_heads,
                 "key_dim": self.key_dim,
                 "value_dim": self.value_dim,

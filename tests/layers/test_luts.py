@@ -12,6 +12,7 @@ from hgq.layers.luts import COMPARED, CONSTANT, LAST_DIGIT, SPARE_BIT, sums
 from hgq.quantizers import FracQuantizer, WidthQuantizer
 from hgq.quantizers.exact import read, signed_digits
 from hgq.resource import model_luts, set_cost
+from hgq.training import copy_model
 
 
 def digits_by_hand(m):
@@ -194,3 +195,28 @@ def test_what_stands_between_layers_is_priced_by_the_one_behind():
     expected = 8 * 3 * COMPARED * (widths.mean() + UNREAD) + 4 * widths.sum()
     assert widths.sum() > 2 and float(last._luts_before()) == pytest.approx(expected)
     assert float(first._luts_before()) == 0
+
+
+def test_a_sequential_model_that_grew_layer_by_layer_has_the_luts_of_one_made_at_once():
+    """Keras builds it anew with each layer, and so it does when it loads one."""
+
+    def layers():
+        conv = hgq.layers.QConv2D(2, 3, kernel_initializer="ones")
+        pool = keras.layers.MaxPooling2D(2)
+        return [keras.Input((6, 6, 1)), conv, pool, keras.layers.ReLU(), keras.layers.Flatten(), QDense(2)]
+
+    at_once, grown = keras.Sequential(layers()), keras.Sequential()
+    for layer in layers():
+        grown.add(layer)
+    for model in (at_once, grown):
+        model(np.random.default_rng(0).uniform(0, 1, (5, 6, 6, 1)).astype(np.float32), training=True)
+    before = [float(model.layers[-1]._luts_before()) for model in (at_once, grown)]
+    assert before[0] == before[1] > 0
+
+
+def test_attention_and_a_copy_of_it_press_on_what_they_were_told():
+    layer, x = hgq.layers.QMultiHeadAttention(1, 2, cost="luts"), keras.Input((2, 3))
+    model = keras.Model(x, layer(x, x))
+    assert {part.cost for part in layer.parts()} == {"luts"}
+    set_cost(model, "ebops")
+    assert {part.cost for part in copy_model(model).layers[-1].parts()} == {"ebops"}
