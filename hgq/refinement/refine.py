@@ -43,7 +43,8 @@ class Refined:
     model: a new Keras model, not compiled, that computes exactly what was evaluated.
     luts: `hgq.resource.model_luts` before and after. cost: those that moves can change, as `trail` has them.
     losses: mean loss before and after of the samples that chose moves, of those that accepted them, and of those that
-        did neither. keras_losses: the last ones by Keras' own predictions and loss.
+        did neither. keras_losses: the last ones by Keras' own predictions and loss. guessed: what they would be by one
+        answer for all samples.
     loss: what was kept low, by output. tried, kept: moves by kind. trail: (LUTs, unseen loss) after each sweep.
     left: layers without a move, and why.
     """
@@ -53,6 +54,7 @@ class Refined:
     cost: tuple[float, float]
     losses: tuple[tuple[float, float, float], tuple[float, float, float]]
     keras_losses: tuple[float, ...]
+    guessed: float
     loss: Mapping[str, str]
     tried: Mapping[str, int]
     kept: Mapping[str, int]
@@ -74,6 +76,11 @@ class Refined:
             f"{self.samples.monitor:,} said when to stop",
         ]
         lines.insert(1, "kept low: " + ", ".join(f"{loss} of '{name}'" for name, loss in self.loss.items()))
+        if old > self.guessed:
+            lines.append(
+                f"note: {old:.5f} is no better than one answer for all samples ({self.guessed:.5f}): are these the "
+                "labels of these samples, in their order, and is this the loss that the model was trained with?"
+            )
         lines += [f"left as it is: {name} ({why})" for name, why in self.left.items()]
         return "\n".join(lines + (["interrupted: the best state until then"] if self.interrupted else []))
 
@@ -202,6 +209,7 @@ def refine(
         cost=(first.cost, best.cost),
         losses=(first.losses, best.losses),
         keras_losses=tuple(_keras_loss(one, arrays, targets, seen) for one in (model, twin)),
+        guessed=sum(Target(t.loss, t.values[seen]).guessed_loss() for t in targets),
         loss={target.output: target.loss.replace("_", " ") for target in targets},
         tried=kinds_of(tried),
         kept=kinds_of(kept),

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import xlogy
 
 from hgq.frontend.model import functional_of
 from hgq.ir.graph import Graph
@@ -40,6 +41,19 @@ class Target:
         given = {"from_logits": plain == self.loss} if plain.endswith("crossentropy") else {}
         found = function(self.values, y.reshape(self.values.shape).astype(np.float32), **given)
         return float(np.mean(np.asarray(keras.ops.convert_to_numpy(found), np.float64)))
+
+    def guessed_loss(self) -> float:
+        """The mean loss of the best answer that is the same for all samples."""
+        values = self.values.astype(np.float64)
+        mean = values.mean(0)
+        if self.loss == "mse":
+            return float(((values - mean) ** 2).mean())
+        if self.loss == "mae":
+            return float(np.abs(values - np.median(values, 0)).mean())
+        surprise = -xlogy(mean, mean)
+        if self.loss.startswith("binary"):
+            return float((surprise - xlogy(1 - mean, 1 - mean)).mean())
+        return float(surprise.sum(-1).mean())
 
 
 def make_targets(

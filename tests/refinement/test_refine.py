@@ -49,6 +49,30 @@ def test_the_default_saves_luts_within_the_loss_and_a_number_of_luts_is_reached(
     assert less.cost[1] <= 0.6 * found.luts[0]
 
 
+def test_labels_of_other_samples_are_noted(net) -> None:
+    model, x = net
+    right = model.predict(x, verbose=0).argmax(1)
+    for labels, noted in ((right, False), ((right + 1) % 3, True)):
+        found = refine(model, x, labels, sweeps=1, lam=1e-4)
+        assert ("are these the labels" in str(found)) is noted
+
+
+def test_the_loss_of_one_answer_for_all_samples() -> None:
+    values = np.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]], np.float32)
+    entropy = -0.25 * np.log(0.25) - 0.75 * np.log(0.75)
+    expected = {"crossentropy": entropy, "binary_crossentropy": entropy, "mse": 3 / 16, "mae": 1 / 4}
+    for loss, wanted in expected.items():
+        assert Target(loss, values).guessed_loss() == pytest.approx(wanted)
+        assert Target(loss, values).keras_loss(_constant(loss, values)) == pytest.approx(wanted)
+
+
+def _constant(loss, values):
+    """What gives each sample the same, best answer."""
+    mean = np.median(values, 0) if loss == "mae" else values.mean(0)
+    answer = {"crossentropy": np.log, "binary_crossentropy": lambda p: np.log(p / (1 - p))}.get(loss, np.copy)(mean)
+    return np.broadcast_to(answer, values.shape)
+
+
 def test_training_between_turns_keeps_the_prices_of_layers_of_one_name_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: None)
     x = keras.Input((3,), name="x")
