@@ -76,7 +76,7 @@ def _between(layer: Any, place: int) -> Iterator[tuple[float, float | None]]:
             continue
         node = operation._inbound_nodes[index]
         before = node.input_tensors
-        # Others that read it pay their part. Of other calls, as a Sequential model that grew made them, nobody reads it.
+        # Others that read it pay their part; not those of other calls, such as a Sequential model makes when it grows.
         part /= max(sum(any(one is tensor for one in n.input_tensors) for n in operation._outbound_nodes), 1)
         name = kind(node)
         if name in RECTIFIERS:
