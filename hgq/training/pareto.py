@@ -97,21 +97,18 @@ class ParetoFront(keras.callbacks.Callback):
         for leftover in self.folder.glob(".new-*"):
             leftover.unlink()
         table = self.folder / "front.json"
-        self._found = json.loads(table.read_text()) if table.exists() else {}
+        self._found = _read(table) if table.exists() else {}
         if self._found and self._found["model"] != self._shape_of_model():
             raise ValueError(
                 f"ParetoFront: {self.folder} holds the front of another model. Fix: give another folder, or remove it."
             )
-        if self.cost == "auto":
-            layers = priced_layers(self.model)
-            self.cost = layers[0][0].cost if layers else COSTS[0]
-        if self._found and self._found.get("cost", COSTS[0]) != self.cost:
-            raise ValueError(
-                f"ParetoFront: {self.folder} holds a front of {self._found.get('cost', COSTS[0])}, not of {self.cost}. "
-                f"Fix: cost={self._found.get('cost', COSTS[0])!r}, or another folder."
-            )
+        if self.cost != "auto":
+            self._choose_cost()
         self.points = [p for p in self._found.get("points", []) if (self.folder / p["file"]).exists()]
         self._training = True
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self._choose_cost()  # only now: callbacks behind this one may have set what training presses on
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self._training = False
@@ -124,6 +121,7 @@ class ParetoFront(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
+        self._choose_cost()
         if self.calibration_data is not None and not any(name.startswith("val_") for name in logs):
             show_averages(self.model)
             calibrate(self.model, self.calibration_data)
@@ -143,6 +141,16 @@ class ParetoFront(keras.callbacks.Callback):
             self._offer(epoch, value, {name: int(logs[name]) for name in COSTS}, float(logs["bits"]))
 
     # --- the front --------------------------------------------------------------------------------------------------
+
+    def _choose_cost(self) -> None:
+        if self.cost == "auto":
+            layers = priced_layers(self.model)
+            self.cost = layers[0][0].cost if layers else COSTS[0]
+        if self._found and self._found.get("cost", COSTS[0]) != self.cost:
+            raise ValueError(
+                f"ParetoFront: {self.folder} holds a front of {self._found.get('cost', COSTS[0])}, not of {self.cost}. "
+                f"Fix: cost={self._found.get('cost', COSTS[0])!r}, or another folder."
+            )
 
     def _choose_metric(self, logs: dict[str, Any]) -> None:
         validated = any(name.startswith("val_") for name in logs)
@@ -217,3 +225,14 @@ class ParetoFront(keras.callbacks.Callback):
     def _shape_of_model(self) -> list[list[Any]]:
         """What tells models of different architecture apart, but not runs of one architecture: names are left out."""
         return [[type(layer).__name__, [list(w.shape) for w in layer.weights]] for layer in self.model.layers]
+
+
+def _read(table: Path) -> dict[str, Any]:
+    """The table of an earlier run."""
+    try:
+        found = json.loads(table.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"model", "metric", "points"} <= found.keys():
+        raise ValueError(f"ParetoFront: {table} is no table of a front. Fix: give another folder, or remove it.")
+    return found

@@ -205,6 +205,21 @@ def test_a_checkpoint_that_someone_removed_leaves_the_front(tmp_path):
     assert [p["ebops"] for p in front_after(tmp_path, (0.6, 150)).points] == [150, 200]
 
 
+def test_a_front_has_the_cost_that_a_later_callback_presses_on(tmp_path):
+    front = ParetoFront(tmp_path)
+    fit(model(), front, BetaSchedule(1e-5, 1e-4, cost="luts"), epochs=2)
+    assert front.cost == "luts"
+    with pytest.raises(ValueError, match="holds a front of luts, not of ebops"):
+        fit(model(), ParetoFront(tmp_path), BetaSchedule(1e-5, 1e-4, cost="ebops"), epochs=2)
+
+
+def test_a_folder_with_another_front_json_is_named(tmp_path):
+    for text in ("{oops", "[]", '{"points": []}'):
+        (tmp_path / "front.json").write_text(text)
+        with pytest.raises(ValueError, match=r"front\.json is no table of a front.*another folder"):
+            front_after(tmp_path, (0.5, 100))
+
+
 def test_a_front_of_another_model_or_metric_is_refused(tmp_path):
     front_after(tmp_path, (0.5, 100))
     other = keras.Sequential([keras.Input((4,)), QDense(2)])
