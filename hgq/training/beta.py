@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import keras
 
 from hgq.resource import COSTS, priced_layers, set_cost
 from hgq.training.freeze import start_run
 from hgq.training.progress import add_cost
+
+_SETTERS: WeakKeyDictionary[keras.Model, tuple[Any, ReferenceType[Any]]] = WeakKeyDictionary()
+"""For each model the `params` of its last run and who set beta in it. Callbacks of one run share one `params`."""
+
+
+def only_setter(callback: keras.callbacks.Callback, who: str) -> None:
+    """Refuses a second callback that sets beta in one run: the later one would win, unseen."""
+    params, other = _SETTERS.get(callback.model, (None, None))
+    first = other and other()
+    if callback.params is not None and params is callback.params and first is not None and first is not callback:
+        raise ValueError(
+            f"{who}: {type(first).__name__} sets beta in this run, too. Fix: give fit one BetaSchedule or one Budget."
+        )
+    _SETTERS[callback.model] = callback.params, ref(callback)
 
 
 class BetaSchedule(keras.callbacks.Callback):
@@ -57,9 +73,16 @@ class BetaSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         start_run(self.model, "BetaSchedule")
+        only_setter(self, "BetaSchedule")
         if not priced_layers(self.model):
             raise ValueError(f"BetaSchedule: model '{self.model.name}' has no quantised layer to set beta of.")
         set_cost(self.model, self.cost)
+        if self.params and self.beta((self.epochs or self.params["epochs"]) - 1) == self.beta_start != self.beta_end:
+            warnings.warn(
+                f"BetaSchedule: beta is {self.beta_start:g} for the whole run: to {self.beta_end:g} it moves "
+                "from epoch to epoch. Fix: more and shorter epochs, fit(epochs=, steps_per_epoch=).",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         for layer, _ in priced_layers(self.model):

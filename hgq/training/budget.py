@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from hgq.resource import COSTS, priced_layers, set_cost
+from hgq.training.beta import only_setter
 from hgq.training.direction import lower_is_better
 from hgq.training.freeze import start_run, widths_held
 from hgq.training.progress import add_cost
@@ -71,6 +72,10 @@ class Budget(keras.callbacks.Callback):
         super().__init__()
         if (target is None) == (metric is None) or (metric is None) != (goal is None):
             raise ValueError("Budget: give either a target (of the cost), or a metric and its goal")
+        if goal is not None and not math.isfinite(goal):
+            raise ValueError(f"Budget: goal={goal}; it must be a finite number")
+        if epochs is not None and epochs < 1:
+            raise ValueError(f"Budget: epochs={epochs}; it must be 1 or more")
         if mode not in ("auto", "max", "min"):
             raise ValueError(f"Budget: mode={mode!r}; choose one of auto, max, min")
         if metric is not None and mode == "auto":
@@ -104,6 +109,7 @@ class Budget(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         start_run(self.model, "Budget")
+        only_setter(self, "Budget")
         if not priced_layers(self.model):
             raise ValueError(f"Budget: model '{self.model.name}' has no quantised layer to set beta of.")
         set_cost(self.model, self.cost)

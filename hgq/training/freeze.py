@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,7 +37,8 @@ class Held(keras.constraints.Constraint):
 def hold_widths(model: keras.Model) -> None:
     """Keeps every trained bit count of `model` as it is now, exactly, through all training that follows.
 
-    The training step is compiled again: what is constant then costs nothing. Not saved with the model.
+    The training step of `fit` is compiled again: what is constant then costs nothing. A step of your own that is
+    compiled already (`tf.function`, `jax.jit`) knows nothing of it: make it again. Not saved with the model.
     """
     for variable in _widths(model):
         if not isinstance(variable.constraint, Held):
@@ -189,6 +191,13 @@ class Freeze(keras.callbacks.Callback):
                 "Freeze: the optimizer averages, too (use_ema=True), and puts averages in place of held widths. "
                 "Fix: leave use_ema out; Freeze averages the weights."
             )
+        epochs = self.epochs or (self.params or {}).get("epochs", 0)
+        if epochs and self.fraction and self.start >= epochs:
+            warnings.warn(
+                f"Freeze: fraction={self.fraction:g} of {epochs} epochs is less than one: nothing is held or averaged. "
+                "Fix: a larger fraction, or more and shorter epochs, fit(epochs=, steps_per_epoch=).",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if epoch < self.start:
@@ -242,7 +251,7 @@ def _constants(model: keras.Model) -> list[tuple[Any, Any]]:
     for layer, name, quantizer in model_quantizers(model):
         variable = getattr(layer, name.removesuffix("_quantizer"), None)
         value = quantizer.constant()
-        if value is None or not isinstance(variable, keras.Variable):
+        if value is None or not isinstance(variable, keras.Variable) or not variable.trainable:
             continue
         if np.array_equal(np.asarray(ops.convert_to_numpy(value)), _value(variable)):
             found.append((variable, quantizer))

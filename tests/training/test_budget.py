@@ -106,6 +106,8 @@ BAD_BUDGETS = {
     "beta": (dict(target=5, beta=1.0), "beta=1.0 must lie in bounds"),
     "until": (dict(target=5, until=2), "until=2"),
     "cost": (dict(target=5, cost="watts"), "cost='watts'"),
+    "goal": (dict(metric="accuracy", goal=float("nan")), "goal=nan"),
+    "epochs": (dict(target=5, epochs=0), "epochs=0"),
 }
 
 

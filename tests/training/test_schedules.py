@@ -132,6 +132,7 @@ def test_a_run_that_was_interrupted_leaves_nothing_to_the_next(tmp_path):
         fresh = model()
         made.set_weights(fresh.get_weights())
         made.compile(fresh.optimizer, fresh.loss, run_eagerly=True, jit_compile=False)
+        freeze.epochs = 2  # of which this is the first
         fit(made, *callbacks, epochs=1)
         assert same(values(again.variables), values(made.variables)) and not widths_held(made)
     (point,) = callbacks[0].points
@@ -148,6 +149,31 @@ def test_damping_leaves_quantised_values_as_they_are():
     assert np.abs(values([layer.kernel])[0] - before) == pytest.approx(0.75 * far, abs=1e-6) and far.max() > 0.01
     damp(made, 1.0)
     assert (values([layer.kernel])[0] == before).all()
+
+
+def test_damping_leaves_layers_alone_that_are_not_trained():
+    made = model()
+    made.layers[0].trainable = False
+    before = values(made.variables)
+    damp(made, 0.5)
+    assert same(before, values(made.variables))
+
+
+def test_two_callbacks_that_set_beta_in_one_run_are_refused():
+    made = model()
+    with pytest.raises(ValueError, match=r"BetaSchedule: Budget sets beta in this run, too.*one Budget"):
+        fit(made, Budget(100), BetaSchedule(1e-4, 1e-5), epochs=2)
+    with pytest.raises(ValueError, match="Budget: BetaSchedule sets beta"):
+        fit(made, BetaSchedule(1e-4, 1e-5), Budget(100), epochs=2)
+    schedule = BetaSchedule(1e-4, 1e-5)
+    for callback in (Budget(100), schedule, schedule):  # one run after another is fine
+        fit(made, callback, epochs=2)
+
+
+def test_a_run_too_short_for_a_schedule_to_move_is_said():
+    for callback, match in ((Freeze(0.2), "Freeze: fraction=0.2 of 4 epochs is less"), (BetaSchedule(1e-4, 1e-5), "")):
+        with pytest.warns(UserWarning, match=match or "BetaSchedule: beta is 0.0001 for the whole run"):
+            fit(model(), callback, epochs=4 if match else 1)
 
 
 BAD_FREEZES = {
