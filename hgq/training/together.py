@@ -59,6 +59,8 @@ def fit_together(
             that this cannot train.
     """
     optimizer, given = keras.optimizers.get(optimizer), keras.losses.get(loss)
+    if validation_data is not None and not (isinstance(validation_data, list | tuple) and len(validation_data) == 2):
+        raise ValueError("fit_together: validation_data is no pair. Fix: validation_data=(x, y)")
     first = _checked(models, x, y, epochs, batch_size, schedules, optimizer)
     _check_data(first, given, {"x": x, "y": y} | dict(zip(HELD_OUT, validation_data or (), strict=False)))
     import jax

@@ -107,6 +107,8 @@ def what_does_not_match():
     refused("y holds classes from 5 to 6, and the models give 2. Fix: class numbers from 0 to 1", [model()], y=y + 5)
     refused(r"validation_data\[0\] have the shape \(3,\) where x has", [model()], validation_data=(x[:, :3], y))
     refused("of unequal length", [model()], validation_data=(x, y[:5]))
+    for no_pair in (x, (x,), (x, y, y)):
+        refused("validation_data is no pair", [model()], validation_data=no_pair)
 
 
 def test_another_back_end_is_refused_by_name():
