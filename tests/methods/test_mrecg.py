@@ -100,6 +100,15 @@ def test_the_losses_of_the_base_are_the_capacities_and_all_is_repeatable(base, f
     assert np.array_equal(again.losses.after, after)
 
 
+def test_units_together_take_as_many_steps_as_alone(folded, data, widths, base) -> None:
+    settings = Settings("brecq", joined=1, steps=FEW.steps, rate=FEW.rate)
+    found = reconstruct(folded, data, widths, settings, twin=base[0])
+    taken = {name: float(ops.convert_to_numpy(layer.fixed["step"])) for name, layer in found.twin.layers.items()}
+    units = {layer.name: len(g) for g in found.groups for n in g for layer in found.twin.units[n].layers}
+    assert sorted(set(units.values())) == [1, 2]
+    assert taken == {name: FEW.steps * count for name, count in units.items()}
+
+
 def test_float_scales_lose_less_and_end_in_no_hardware(folded, data, widths, base) -> None:
     floats = starts(folded, data, widths, floats=True)
     begun = starts(folded, data, widths, floats=False)

@@ -32,7 +32,8 @@ class Settings:
         alone, None a third of all pairs.
     longest: how many units may become one.
     capacity: "parameters" (needs no data), or "losses": those of a reconstruction by the base alone, run first.
-    steps, batch, rate: of Adam, for each unit; the paper has 20,000 steps of rate 1e-3.
+    steps, batch, rate: of Adam, for each unit; the paper has 20,000 steps of rate 1e-3. Several units together take as
+        many steps as they would alone, at a rate that is lower by as much.
     round_weight: of the rounding loss.
     scales: "power" of two, for hardware; or "float" (and asymmetric) as in the paper, which ends in no hardware.
     """
@@ -84,18 +85,22 @@ class Fit:
         self._model = keras.Model(inputs, unit(self._mixed(inputs)))
         self._model.compile(keras.optimizers.Adam(settings.rate), reconstruction_loss)
 
-    def __call__(self, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int) -> None:
+    def __call__(
+        self, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int, units: int
+    ) -> None:
         """Fits rounding and scales, so that the unit makes `wanted` of `given`.
 
         Args:
             given, exact: its inputs as the quantised network before it gives them, and as the float one does.
             wanted: the outputs of the float unit for `exact`.
+            units: how many are fitted together; their layers are stretched by as much.
         """
         self._mixed.begin(BASES[settings.base], seed)
         for variable in self._model.optimizer.variables:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
-        self._model.optimizer.learning_rate = settings.rate
-        self._model.fit(_Batches(given, exact, wanted, settings, seed), epochs=1, shuffle=False, verbose=0)
+        self._model.optimizer.learning_rate = settings.rate / units
+        batches = _Batches(given, exact, wanted, (units * settings.steps, settings.batch), seed)
+        self._model.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
 class Mixed(keras.layers.Layer):
@@ -121,13 +126,13 @@ class Mixed(keras.layers.Layer):
 class _Batches(keras.utils.PyDataset):
     """As many random batches as there are steps: one epoch, so that nothing starts anew in between."""
 
-    def __init__(self, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, settings: Settings, seed: int):
+    def __init__(self, given: np.ndarray, exact: np.ndarray, wanted: np.ndarray, shape: tuple[int, int], seed: int):
         super().__init__()
         self._arrays = given, exact, wanted
         random = np.random.default_rng(seed)
-        epochs = -(-settings.steps * settings.batch // len(given))
+        epochs = -(-shape[0] * shape[1] // len(given))
         order = np.concatenate([random.permutation(len(given)) for _ in range(epochs)])
-        self._order = order[: settings.steps * settings.batch].reshape(settings.steps, settings.batch)
+        self._order = order[: shape[0] * shape[1]].reshape(shape)
 
     def __len__(self) -> int:
         return len(self._order)

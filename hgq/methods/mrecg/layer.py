@@ -83,7 +83,7 @@ class Rounded(keras.layers.Layer):
         shape = self._float_kernel().shape
         self.v = self.add_weight(shape, "zeros", name="v")
         self.moved = self.add_weight((), "zeros", trainable=self.learning.travel > 0, name="moved")
-        fixed = {"step": (), "drop": (), "floor": shape}
+        fixed = {"step": (), "steps": (), "drop": (), "floor": shape}
         fixed |= {f"weights_{part}": array.shape for part, array in vars(self.weights_grid).items()}
         fixed |= {f"given_{part}": array.shape for part, array in vars(self.given_grid).items()}
         self.fixed = {n: self.add_weight(shape, "zeros", trainable=False, name=n) for n, shape in fixed.items()}
@@ -96,17 +96,21 @@ class Rounded(keras.layers.Layer):
         self._floor = np.floor(scaled)
         self.v.assign(inverse_h(scaled - self._floor))
         self.moved.assign(0.0)
-        values = {"step": 0.0, "drop": drop, "floor": self._floor}
+        values = {"step": 0.0, "steps": self.learning.steps, "drop": drop, "floor": self._floor}
         values |= {f"weights_{part}": array for part, array in vars(weights).items()}
         values |= {f"given_{part}": array for part, array in vars(given).items()}
         for name, value in values.items():
             self.fixed[name].assign(value)
         self._random.state.assign(np.array([seed, 0]))
 
+    def stretch(self, times: int) -> None:
+        """Learns for so many times as many steps, at that part of the rate."""
+        self.fixed["steps"].assign(float(times * self.learning.steps))
+
     def call(self, x: Tensor, training: bool = False, mask: Tensor = None) -> Tensor:  # noqa: ARG002  of a normalisation
         if not training:
             return self._linear(self._quantized(x), self._kernel(ops.cast(read(self.v) >= 0, "float32")))
-        progress = read(self.fixed["step"]) / self.learning.steps
+        progress = read(self.fixed["step"]) / read(self.fixed["steps"])
         self.fixed["step"].assign_add(1.0)
         rest = ops.clip((progress - WARM_UP) / (1 - WARM_UP), 0.0, 1.0)
         price = self.learning.round_weight * ops.cast(progress >= WARM_UP, "float32")

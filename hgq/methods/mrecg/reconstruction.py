@@ -59,7 +59,9 @@ class Twin:
             wanted, part = run(unit.model(), exact), twin.model()
             if tuple(group) not in self._fits:
                 self._fits[tuple(group)] = Fit(part, settings)
-            self._fits[tuple(group)](given, exact, wanted, settings, seed=settings.seed + number)
+            for layer in unit.layers:
+                self.layers[layer.name].stretch(len(group))
+            self._fits[tuple(group)](given, exact, wanted, settings, settings.seed + number, len(group))
             exact, given = wanted, run(part, given)
 
     def losses(self, data: np.ndarray) -> np.ndarray:
