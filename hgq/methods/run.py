@@ -14,9 +14,20 @@ from hgq.errors import ConversionError
 from hgq.frontend.model import read_model
 from hgq.methods.listed import METHODS
 from hgq.methods.mrecg.plot import check_plot, plot_losses
-from hgq.methods.network import ANY_TYPE
+from hgq.methods.network import (
+    ANY_TYPE,
+    LayerTypes,
+    averages,
+    build,
+    fold,
+    kernel_value,
+    largest_of_rows,
+    row_axes,
+    weighted,
+)
 from hgq.methods.policy import save_policy
 from hgq.methods.result import Result
+from hgq.methods.scale import covering, symmetric
 
 
 def run(
@@ -38,6 +49,9 @@ def run(
         check_plot(losses)
     if "seed" in METHODS[method].options:
         options = {"seed": 0} | options  # the same command gives the same model
+    if "data" in METHODS[method].options:  # minutes, which would be lost
+        progress("see whether hardware can be made of such a model")
+        _to_convert(_of_eight_bits(fold(Path(model), options.get("drop_softmax", False))))
     result = importlib.import_module(METHODS[method].module).quantize(Path(model), **options, progress=progress)
     progress("check that hardware can be made of it")
     result.facts.extend(_to_convert(result.model))
@@ -49,6 +63,15 @@ def run(
     if losses is not None:
         plot_losses(losses, {method: result.details["losses"]})
     return result
+
+
+def _of_eight_bits(folded: keras.Model) -> keras.Model:
+    """The model with 8 bits everywhere: what no method's types can make convertible is refused of it, too."""
+    given = covering(-1, 1, 8)
+    chosen = {layer.name: LayerTypes(given) for layer in averages(folded)}
+    for layer in weighted(folded):
+        chosen[layer.name] = LayerTypes(given, symmetric(largest_of_rows(kernel_value(layer), row_axes(layer)), 8))
+    return build(folded, chosen)
 
 
 def _to_convert(model: keras.Model) -> list[tuple[str, str]]:

@@ -91,7 +91,19 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
         ["activation_bits=6", "leave it out"],
     ),
     "a search with a policy": (
-        ("--method", "gmpq", "--data", "x.npy", "--labels", "x.npy", "--policy", "policy.json", "--eta", "5"),
+        (
+            "--method",
+            "gmpq",
+            "--data",
+            "x.npy",
+            "--labels",
+            "x.npy",
+            "--drop-softmax",
+            "--policy",
+            "policy.json",
+            "--eta",
+            "5",
+        ),
         {},
         ["eta=5 is for the search"],
     ),
@@ -156,6 +168,19 @@ NO_METHOD_FOR: dict[str, tuple[Callable[[], keras.Model], tuple[str, ...], list[
         ["it has the inputs a, b, and mrecg takes models of one", "the method rex"],
     ),
 }
+
+
+def test_what_cannot_be_converted_is_refused_before_anything_is_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = keras.Input((4,))
+    gated = keras.layers.Multiply(name="gated")([keras.layers.Dense(3)(given), keras.layers.Dense(3)(given)])
+    keras.Model(given, keras.layers.Dense(2)(gated)).save("gated.keras")
+    np.save("y.npy", np.array([0, 1, 0, 1]))
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it trains"))
+    for method in ("smart", "gmpq"):
+        done = quantize("--method", method, "--data", "x.npy", "--labels", "y.npy", model="gated.keras")
+        assert done.exit_code == 2 and "Multiply 'gated': it multiplies an accumulator" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("case", NO_METHOD_FOR)
