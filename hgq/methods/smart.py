@@ -168,7 +168,9 @@ def quantize(
         keras.utils.set_random_seed(seed)
     folded = fold(model, drop_softmax)
     if len(folded.outputs) != 1:
-        raise ValueError(f"smart: the model has {len(folded.outputs)} outputs; it trains models of one")
+        raise ValueError(
+            f"smart: the model has {len(folded.outputs)} outputs; it trains models of one. Fix: use the method rex"
+        )
     data, labels = samples_of(folded, data, "smart"), np.asarray(labels)
     template = quantizer or BinaryTernaryQuantizer(gamma=gamma, depth=depth)
     made = build(folded, template, keep)

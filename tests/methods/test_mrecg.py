@@ -229,6 +229,13 @@ def test_widths_that_cannot_be_are_refused_with_the_layer(data, options, message
         mrecg.quantize(small(), data, **options)
 
 
+def test_outputs_whose_squares_are_no_float32_are_refused_with_the_unit(data) -> None:
+    model = small()
+    model.get_layer("first").set_weights([1e25 * w for w in model.get_layer("first").get_weights()])
+    with pytest.raises(ValueError, match=r"unit 'first': fitting it ends in NaN; its outputs reach .*e\+2"):
+        mrecg.quantize(model, data, settings=Settings(steps=5))
+
+
 def test_too_few_samples_and_wrong_settings_are_refused(data) -> None:
     with pytest.raises(ValueError, match="5 samples are less than one batch of 32"):
         mrecg.quantize(small(), data[:5])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from keras import ops
 
 from hgq.methods.mrecg.capacity import differences, groups, pairs_to_join, parameter_capacity
 from hgq.methods.mrecg.fit import BASES, Fit, Settings, learning
@@ -62,6 +63,11 @@ class Twin:
             for layer in unit.layers:
                 self.layers[layer.name].stretch(len(group))
             self._fits[tuple(group)](given, exact, wanted, settings, settings.seed + number, len(group))
+            if not all(np.isfinite(v).all() for v in map(ops.convert_to_numpy, part.trainable_variables)):
+                raise ValueError(
+                    f"unit '{unit.name}': fitting it ends in NaN; its outputs reach {np.abs(wanted).max():.3g}, whose "
+                    "squares float32 cannot sum. Fix: scale the weights of the model to outputs of ordinary size"
+                )
             exact, given = wanted, run(part, given)
 
     def losses(self, data: np.ndarray) -> np.ndarray:
