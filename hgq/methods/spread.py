@@ -57,8 +57,10 @@ def data_free(
 
     Raises:
         ConversionError: a layer whose values cannot be told in advance.
+        ValueError: values beyond float32.
     """
-    spreads = _inputs(folded, input_range, statistics)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is refused below
+        spreads = _inputs(folded, input_range, statistics)
     found: Ranges = {}
     for layer in [*weighted(folded), *averages(folded)]:
         for given in spreads[layer.name]:
@@ -69,6 +71,11 @@ def data_free(
             axes = tuple(range(lo.ndim - 1)) if per_channel else tuple(range(lo.ndim))
             shape = (1,) * (lo.ndim - 2) + (-1,)
             lo, hi = lo.min(axis=axes).reshape(shape), hi.max(axis=axes).reshape(shape)
+            if not (np.isfinite(lo) & np.isfinite(hi)).all():
+                raise ValueError(
+                    f"layer '{layer.name}': what it reads may be beyond float32 for inputs from {input_range[0]:g} to "
+                    f"{input_range[1]:g}. Fix: give the range that inputs really have, or scale the weights"
+                )
             if layer.name in found:  # called again
                 lo, hi = np.minimum(lo, found[layer.name][0]), np.maximum(hi, found[layer.name][1])
             found[layer.name] = lo, hi

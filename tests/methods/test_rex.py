@@ -251,6 +251,11 @@ def test_bits_come_from_a_policy_and_only_one_way_of_saying_them_is_taken(origin
     policy = {"conv": Bits(2, 8), "deep": Bits(4, 6), "hidden": Bits(3, 7), "head": Bits(6, 5)}
     rows = {r.layer: r for r in quantize(original, input_range=(-1, 1), policy=policy).rows()}
     assert {name: (rows[name].w, rows[name].a) for name in policy} == {n: (b.w, b.a) for n, b in policy.items()}
+    for few, least in ((Bits(1, 8), "2 and 1"), (Bits(3, 0), "2 and 1")):
+        with pytest.raises(
+            ValueError, match=f"layer 'head': {few.w} bits for weights and {few.a} .* least are {least}"
+        ):
+            quantize(original, input_range=(-1, 1), policy=policy | {"head": few})
     with pytest.raises(ValueError, match="the policy is for"):
         quantize(original, input_range=(-1, 1), policy={"conv": Bits(2, 8)})
     for options in ({}, {"bits": 3, "budget_ebops": 5}):
@@ -327,6 +332,8 @@ def test_layers_whose_values_nobody_can_tell_are_refused(tmp_path: Path) -> None
         quantize(keras.Model(given, L.Dense(2, activation="tanh", name="curve")(given)), input_range=(0, 1), bits=4)
     with pytest.raises(ValueError, match="input_range"):
         quantize(perceptron("relu"), input_range=(1, 0), bits=4)
+    with pytest.raises(ValueError, match="layer 'd8': what it reads may be beyond float32 for inputs from 0 to 1e"):
+        quantize(perceptron("relu"), input_range=(0, 1e30), bits=4)
 
 
 def test_training_goes_on_from_the_result_and_makes_it_cheaper() -> None:

@@ -97,6 +97,13 @@ def quantize(
     progress("ranges without data")
     ranges = data_free(folded, input_range, norm_statistics(model), sigmas)
     widths = dict.fromkeys(ranges, activation_bits) | {n: one.a for n, one in (policy or {}).items()}
+    for name, one in (policy or {}).items():
+        least = 1 + bool((ranges[name][0] < 0).any())
+        if one.w < 2 or one.a < least:
+            raise ValueError(
+                f"layer '{name}': {one.w} bits for weights and {one.a} for its input in the policy; the least are 2 "
+                f"and {least}, for values with a sign have one bit for it"
+            )
     inputs = {name: covering(*ranges[name], widths[name]) for name in ranges}
     progress("expand the kernels")
     kernels = {layer.name: (kernel_value(layer), row_axes(layer)) for layer in weighted(folded)}
