@@ -21,10 +21,13 @@ def samples_of(folded: keras.Model, data: Any, method: str) -> np.ndarray:
 
     Raises:
         ConversionError: the model has several inputs.
-        ValueError: another shape than the model's, no samples, no numbers, NaN or infinity.
+        ValueError: another shape than the model's, no samples, no numbers, NaN or infinity, nothing but 0.
     """
     shapes = input_shapes(folded)
     if len(shapes) != 1:
         what = f"it has the inputs {', '.join(shapes)}, and {method} takes models of one"
         raise ConversionError([problem("model", folded.name, what, "use the method rex, or train with hgq.layers")])
-    return tensors(data, shapes)[0]
+    array = tensors(data, shapes)[0]
+    if not array.any():
+        raise ValueError(f"data: all {len(array):,} samples hold nothing but 0, so that no layer would get any bits")
+    return array

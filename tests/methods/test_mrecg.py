@@ -157,6 +157,7 @@ def test_a_normalisation_that_stays_is_rounded_like_a_layer(data) -> None:
         norm = model.get_layer(name)
         norm.gamma.assign(np.linspace(0.5, 1.5, norm.gamma.shape[0]))
     made = mrecg.quantize(model, data, bits=6, settings=Settings(steps=4))
+    assert dict(made.facts)["first and last layer"].startswith("8 bits")
     for name in ("before", "behind"):
         assert np.array_equal(made.model.get_layer(name).constants()["scale"][0], made.chosen[name].kernel_values)
     wanted = np.asarray(model(data))
@@ -198,6 +199,7 @@ def test_types_of_rex_are_kept_and_only_roundings_chosen(data) -> None:
         assert one.input == given.chosen[name].input
         changed += (one.kernel_values != given.chosen[name].kernel_values).sum()
     assert changed > 0
+    assert "first and last layer" not in dict(after.facts)
     losses = after.details["losses"]
     assert losses.after[-1] < losses.before[-1]
 
@@ -237,6 +239,8 @@ def test_outputs_whose_squares_are_no_float32_are_refused_with_the_unit(data) ->
 
 
 def test_too_few_samples_and_wrong_settings_are_refused(data) -> None:
+    with pytest.raises(ValueError, match="all 128 samples hold nothing but 0"):
+        mrecg.quantize(small(), 0 * data)
     with pytest.raises(ValueError, match="5 samples are less than one batch of 32"):
         mrecg.quantize(small(), data[:5])
     for wrong, message in (

@@ -97,7 +97,10 @@ def quantize(
     chosen = _of_averages(folded, data) | (types or {}) | {name: _chosen(found, name) for name in names}
     log = found.losses
     together = [[found.twin.units[n].name for n in group] for group in found.groups]
+    alike = ends is None or policy is not None or types is not None
+    exception = [] if alike else [("first and last layer", f"{ends} bits for weights and inputs, not as the others")]
     facts = [
+        *exception,
         ("base", settings.base),
         ("calibration samples", str(len(data))),
         ("units", f"{len(found.twin.units)}, reconstructed in {len(together)} groups"),

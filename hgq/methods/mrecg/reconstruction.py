@@ -66,7 +66,7 @@ class Twin:
             if not all(np.isfinite(v).all() for v in map(ops.convert_to_numpy, part.trainable_variables)):
                 raise ValueError(
                     f"unit '{unit.name}': fitting it ends in NaN; its outputs reach {np.abs(wanted).max():.3g}, whose "
-                    "squares float32 cannot sum. Fix: scale the weights of the model to outputs of ordinary size"
+                    "squares float32 cannot sum. Fix: scale data or weights to values of ordinary size"
                 )
             exact, given = wanted, run(part, given)
 
