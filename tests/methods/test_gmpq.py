@@ -197,6 +197,8 @@ def test_a_policy_goes_to_another_head_and_to_training_with_learned_widths(
     learned.compile("adam", "mse")
     learned.fit(x, np.zeros((len(x), 7)), batch_size=96, verbose=0)
     assert (np.asarray(widths) != MIXED["conv"].w - 1).any()
+    with pytest.raises(ValueError, match="layer 'scores': 1 bits for weights and 3 for its input"):
+        deploy(other, policy | {"scores": Bits(1, 3)}, x)
     with pytest.raises(ValueError, match="no widths for layer 'depthwise'; it has some for conv, scores"):
         deploy(other, {name: bits for name, bits in policy.items() if name != "depthwise"}, x)
 

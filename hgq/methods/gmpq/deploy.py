@@ -34,7 +34,7 @@ def layer_types(
         each_weight: a type of its own for each weight, as HGQ training starts from; otherwise outputs share one width.
 
     Raises:
-        ValueError: a layer of the model that the policy has no widths for.
+        ValueError: a layer of the model that the policy has no widths for, or too few bits for a value.
     """
     layers = weighted(folded)
     missing = [one.name for one in layers if one.name not in policy and not _is_norm(one)]
@@ -51,6 +51,12 @@ def layer_types(
 
 def _types(layer: Any, seen: np.ndarray, policy: Policy, each_weight: bool) -> LayerTypes:
     w, a = (OTHER_WIDTH, OTHER_WIDTH) if _is_norm(layer) else (policy[layer.name].w, policy[layer.name].a)
+    least = 1 + bool(seen.min() < 0)
+    if w < 2 or a < least:
+        raise ValueError(
+            f"layer '{layer.name}': {w} bits for weights and {a} for its input in the policy; the least are 2 "
+            f"and {least}, for values with a sign have one bit for it"
+        )
     kernel, bias = kernel_value(layer), bias_value(layer)
     ranges = row_ranges(layer, kernel, w)
     weights = _typed(np.broadcast_to(ranges, kernel.shape) if each_weight else ranges, w, True, Overflow.SAT_SYM)
