@@ -38,6 +38,13 @@ def quantize(
     activation_bits: Annotated[
         int | None, typer.Option(min=2, max=24, help="width of what each layer reads  [default: 8]")
     ] = None,
+    ends: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|same",
+            help="mrecg: width of both in the first and the last layer, or the same as in the others  [default: 8]",
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(metavar="FILE.npy", help="samples, for methods that look at some")] = None,
     labels: Annotated[
         str | None,
@@ -100,6 +107,7 @@ def quantize(
         "bits": bits,
         "budget_ebops": budget_ebops,
         "activation_bits": activation_bits,
+        "ends": ends,
         "data": data,
         "labels": labels,
         "input_range": input_range,
@@ -147,8 +155,12 @@ def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
     ways = [_flag(one) for one in ("bits", "budget_ebops", "policy") if one in options]
     if len(ways) > 1:
         raise ValueError(f"{' and '.join(ways)} contradict each other; give one of them")
+    if "ends" in options and "policy" in options:
+        raise ValueError("--ends and --policy contradict each other: the policy names all layers; give one of them")
     if "input_range" in options:
         options["input_range"] = _range(options["input_range"])
+    if "ends" in options:
+        options["ends"] = _ends(options["ends"])
     if "data" in options:
         options["data"] = load_arrays(options["data"], "--data")
     if "labels" in options:
@@ -158,6 +170,14 @@ def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
+
+
+def _ends(text: str) -> int | None:
+    if text == "same":
+        return None
+    if not text.isdecimal() or not 2 <= int(text) <= 24:
+        raise ValueError(f"--ends {text}: write a number of bits from 2 to 24, or same")
+    return int(text)
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -47,7 +47,7 @@ METHODS: dict[str, Method] = {
     MethodName.MRECG: Method(
         "hgq.methods.mrecg",
         "some hundred samples, no labels: decides which way each weight is rounded, part by part",
-        ("bits", "activation_bits", "data", "policy", "seed", "losses"),
+        ("bits", "activation_bits", "ends", "data", "policy", "seed", "losses"),
         ("data",),
     ),
     MethodName.SMART: Method(

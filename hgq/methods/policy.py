@@ -50,8 +50,18 @@ def load_policy(path: str | Path, layers: list[str] | None = None) -> Policy:
         if not good or not all(type(n) is int and 1 <= n <= 24 for n in bits.values()):
             raise ValueError(f"policy {path}: {name!r} has {bits!r}; write w and a, whole numbers from 1 to 24")
         policy[name] = Bits(bits["w"], bits["a"])
-    if layers is not None and set(layers) != set(policy):
-        missing, unknown = sorted(set(layers) - set(policy)), sorted(set(policy) - set(layers))
-        what = f"has no bits for {missing[0]!r}" if missing else f"names {unknown[0]!r}, which the model does not have"
-        raise ValueError(f"policy {path}: {what}; the model's layers are {', '.join(layers)}")
+    if layers is not None:
+        check_layers(policy, layers, f"policy {path}")
     return policy
+
+
+def check_layers(policy: Policy, layers: list[str], called: str = "the policy") -> None:
+    """Whether a policy is for exactly these layers.
+
+    Raises:
+        ValueError: one is missing, or too many.
+    """
+    missing, unknown = sorted(set(layers) - set(policy)), sorted(set(policy) - set(layers))
+    if missing or unknown:
+        what = f"has no bits for {missing[0]!r}" if missing else f"names {unknown[0]!r}, which the model does not have"
+        raise ValueError(f"{called}: {what}; the model's layers are {', '.join(layers)}")

@@ -28,7 +28,9 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     model.save("float.keras")
     np.save("x.npy", np.eye(4))
     np.save("y.npy", np.zeros((40, 3)))
+    np.save("classes.npy", np.array([0, 1, 0, 1]))
     np.save("nan.npy", np.where(np.arange(16).reshape(4, 4) == 9, np.nan, np.eye(4)))
+    Path("other.json").write_text('{"first": {"w": 3, "a": 6}, "last": {"w": 4, "a": 5}, "middle": {"w": 4, "a": 5}}')
     Path("policy.json").write_text('{"first": {"w": 3, "a": 6}, "last": {"w": 4, "a": 5}}')
     return tmp_path
 
@@ -55,6 +57,9 @@ def test_a_model_is_quantised_saved_whole_and_summed_up(folder: Path) -> None:
 
 
 SMART = ("--method", "smart", "--data", "x.npy", "--labels", "y.npy", "--drop-softmax")
+
+
+GMPQ = ("--method", "gmpq", "--data", "x.npy", "--labels", "classes.npy", "--drop-softmax")
 
 
 def test_smart_trains_on_labelled_data(folder: Path) -> None:
@@ -108,6 +113,13 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], list[str]]] = {
         ["eta=5 is for the search"],
     ),
     "a budget": ((*MRECG, "--budget-ebops", "99"), {}, ["--budget-ebops is of no use to --method mrecg"]),
+    "ends": ((*MRECG, "--ends", "all"), {}, ["--ends all", "2 to 24, or same"]),
+    "ends of a policy": ((*MRECG, "--ends", "4", "--policy", "policy.json"), {}, ["--ends and --policy contradict"]),
+    "a policy of another model": (
+        (*GMPQ, "--policy", "other.json"),
+        {},
+        ["policy: names 'middle'", "the model's layers are first, last"],
+    ),
     "other layers": ((*REX, "--policy", "x.npy"), {}, ["policy x.npy"]),
     "other shape": ((*MRECG[:3], "y.npy", "--drop-softmax"), {}, ["has shape (40, 3); the model takes (samples, 4)"]),
     "NaN": ((*SMART[:3], "nan.npy", *SMART[4:]), {}, ["holds nan at index (2, 1)"]),
@@ -232,6 +244,11 @@ def test_samples_decide_the_rounding_and_a_policy_the_widths(folder: Path, monke
     assert "calibration samples: 64" in done.stdout and "oscillation: " in done.stdout
     made = hgq.load("out.keras")
     assert made.get_layer("first").constants()["kernel"][1].width.max() == 3
+    for ends, width in (("same", 3), ("6", 6)):
+        done = quantize(*MRECG, "--bits", "3", "--ends", ends)
+        assert done.exit_code == 0, done.output
+        alike = hgq.load("out.keras").get_layer("last")
+        assert alike.constants()["kernel"][1].width.max() == width
     assert made.get_layer("last").input_quantizer.types((3,)).width.max() == 5
 
 

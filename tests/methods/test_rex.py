@@ -256,7 +256,7 @@ def test_bits_come_from_a_policy_and_only_one_way_of_saying_them_is_taken(origin
             ValueError, match=f"layer 'head': {few.w} bits for weights and {few.a} .* least are {least}"
         ):
             quantize(original, input_range=(-1, 1), policy=policy | {"head": few})
-    with pytest.raises(ValueError, match="the policy is for"):
+    with pytest.raises(ValueError, match="the policy: has no bits for"):
         quantize(original, input_range=(-1, 1), policy={"conv": Bits(2, 8)})
     for options in ({}, {"bits": 3, "budget_ebops": 5}):
         with pytest.raises(ValueError, match="one of bits, budget_ebops"):

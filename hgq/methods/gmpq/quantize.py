@@ -20,7 +20,7 @@ from hgq.methods.gmpq.supernet import Candidates, SuperNet
 from hgq.methods.gmpq.trim import trim, zeros_held
 from hgq.methods.labels import loss_for
 from hgq.methods.network import build, fold
-from hgq.methods.policy import Bits, Policy, load_policy
+from hgq.methods.policy import Bits, Policy, check_layers, load_policy
 from hgq.methods.result import Result
 from hgq.methods.samples import samples_of
 
@@ -106,7 +106,8 @@ def quantize(
         )
         facts.append(("searched", f"{settings.epochs} epochs on {len(data):,} samples, eta {settings.eta:g}"))
     else:
-        chosen = policy if isinstance(policy, dict) else load_policy(policy, list(net.layers))
+        chosen = policy if isinstance(policy, dict) else load_policy(policy)
+        check_layers(chosen, list(net.layers))
     types = layer_types(folded, chosen, data)
     quantised = build(folded, types)
 

@@ -21,7 +21,7 @@ from hgq.methods.network import (
     weighted,
     with_normalisations,
 )
-from hgq.methods.policy import Policy
+from hgq.methods.policy import Policy, check_layers
 from hgq.methods.prices import Prices
 from hgq.methods.result import Result
 from hgq.methods.rex.expand import Expansion, expand
@@ -92,8 +92,8 @@ def quantize(
     folded = fold(model, drop_softmax)
     layers = [layer.name for layer in weighted(folded)]
     policy = None if policy is None else with_normalisations(folded, policy)
-    if policy is not None and set(policy) != set(layers):
-        raise ValueError(f"the policy is for {', '.join(policy)}; the model's layers are {', '.join(layers)}")
+    if policy is not None:
+        check_layers(policy, layers)
     progress("ranges without data")
     ranges = data_free(folded, input_range, norm_statistics(model), sigmas)
     widths = dict.fromkeys(ranges, activation_bits) | {n: one.a for n, one in (policy or {}).items()}
