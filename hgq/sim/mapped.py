@@ -126,7 +126,7 @@ def _dff(p: _Pins) -> Outputs:
 
 def _srl(p: _Pins) -> Outputs:
     _refuse(p, p["CE"] != p.ones or p.init("IS_CLK_INVERTED") != 0, "its clock enable or inverted clock is in use")
-    return {"Q": [p["D"]]}
+    return {"Q": [p["D"]], "Q31": [p["D"]]}
 
 
 def _refuse(p: _Pins, when: bool, why: str) -> None:
@@ -196,9 +196,9 @@ def simulate_mapped(module: Mapping[str, Any], inputs: np.ndarray, out_width: in
         if cell["type"] not in MODELS:
             raise ToolError(f"the simulator of mapped netlists has no model for a {cell['type']}", fix=_FIX)
         found = MODELS[cell["type"]](_Pins(cell["type"], cell["parameters"], pins, ones))
-        when = _arrival(name, cell, clock)
         for port, nets in cell["connections"].items():
             if cell["port_directions"][port] == "output":
+                when = _arrival(name, cell, port, clock)
                 for net, value in zip(nets, found[port], strict=True):
                     values[net], clock[net] = value, when
     for port in ("out_valid", "out_data"):
@@ -213,8 +213,8 @@ def simulate_mapped(module: Mapping[str, Any], inputs: np.ndarray, out_width: in
     return np.ascontiguousarray(np.packbits(table, axis=1, bitorder="little")).view("<u4").astype(np.uint32)
 
 
-def _arrival(name: str, cell: Mapping[str, Any], clock: Mapping[Any, int | None]) -> int | None:
-    """The clock in which the outputs of a cell are there; None: always, they are constant."""
+def _arrival(name: str, cell: Mapping[str, Any], output: str, clock: Mapping[Any, int | None]) -> int | None:
+    """The clock in which an output of a cell is there; None: always, it is constant."""
     known = {
         when
         for port, nets in cell["connections"].items()
@@ -231,6 +231,8 @@ def _arrival(name: str, cell: Mapping[str, Any], clock: Mapping[Any, int | None]
         return None
     if cell["type"] in REGISTERS:
         return when + 1
+    if output == "Q31":  # the end of a shift register, whatever length is read at Q: the next one goes on from there
+        return when + 32
     if cell["type"].startswith("SRL"):
         taps = (
             [cell["connections"].get(f"A{i}", ["0"])[0] for i in range(4)]

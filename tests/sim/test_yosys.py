@@ -100,6 +100,35 @@ def test_the_mapped_netlist_of_every_family_computes_the_same(sources: list[Path
     assert (mapped.folder / "mapped.v").read_text().count("module top") == 1
 
 
+def delay(clocks: int) -> str:
+    """Four bits and in_valid, so many clocks later."""
+    stages = "\n".join(f"    late[{i}] <= late[{i - 1}];" for i in range(1, clocks))
+    return f"""
+module top(input clk, input rst, input in_valid, input [3:0] in_data, output out_valid, output [3:0] out_data);
+  reg [3:0] late [0:{clocks - 1}];
+  reg [{clocks - 1}:0] valid;
+  always @(posedge clk) begin
+    late[0] <= in_data;
+{stages}
+    valid <= rst ? {clocks}'d0 : {{valid[{clocks - 2}:0], in_valid}};
+  end
+  assign out_data = late[{clocks - 1}];
+  assign out_valid = valid[{clocks - 1}];
+endmodule
+"""
+
+
+@pytest.mark.parametrize("clocks", [17, 32, 33, 41, 100])
+@pytest.mark.parametrize("family", ["xcup", "xc7"])
+def test_delays_longer_than_the_shift_register_of_a_lut_are_simulated(tmp_path: Path, family: str, clocks: int) -> None:
+    (tmp_path / "top.v").write_text(delay(clocks))
+    netlist = synthesise([tmp_path / "top.v"], "top", family).netlist()
+    words = stimulus() & 15
+    assert np.array_equal(simulate_mapped(netlist, words, 4, clocks), words)
+    with pytest.raises(VerificationError, match=rf"after \{{{clocks}\}} clock"):
+        simulate_mapped(netlist, words, 4, clocks - 1)
+
+
 def damaged(netlist: dict[str, Any], kind: str) -> dict[str, Any]:
     broken = copy.deepcopy(netlist)
     cells = broken["cells"]
