@@ -35,11 +35,11 @@ WAYS = {
     "QDrop": ("qdrop", 0),
     "QDrop + MRECG": ("qdrop", None),
 }
-SAMPLES = 512
+SAMPLES, BATCH = 512, 32
 JETS = (4, 6), (6, 8), (3, 5)
 
 
-def images(network: str, seeds: list[int], steps: int, scales: str) -> None:
+def images(network: str, seeds: list[int], steps: int, scales: str, samples: int, batch: int) -> None:
     """All ways and widths for the network of each seed."""
     held, twin = data(network), None
     for seed in seeds:
@@ -50,13 +50,15 @@ def images(network: str, seeds: list[int], steps: int, scales: str) -> None:
             folded = twin.folded
         best = accuracy(folded, held.x_test, held.y_test)
         # Samples of the training part, without labels.
-        x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:SAMPLES]]
+        x = held.x_train[np.random.default_rng(seed).permutation(len(held.x_train))[:samples]]
         for (w, a), (way, (base, joined)) in itertools.product(WIDTHS, WAYS.items()):
-            path = FOLDER / f"{network}-{seed}-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"
+            path = (
+                FOLDER / f"{network}-{seed}-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales, samples, batch)}.json"
+            )
             if path.is_file():
                 continue
             start = time.process_time()
-            settings = Settings(base, joined, steps=steps, rate=10 / steps, scales=scales, seed=seed)
+            settings = Settings(base, joined, steps=steps, batch=batch, rate=10 / steps, scales=scales, seed=seed)
             found = mrecg.reconstruct(folded, x, mrecg.uniform(folded, w, a), settings, twin=twin)
             spent, twin, log = time.process_time() - start, found.twin, found.losses
             row = {"float": best, "accuracy": accuracy(found.model, held.x_test, held.y_test), "cpu_s": spent}
@@ -64,9 +66,10 @@ def images(network: str, seeds: list[int], steps: int, scales: str) -> None:
             _keep(path, row | {"groups": found.groups, "capacities": found.capacities.tolist()})
 
 
-def kind(steps: int, scales: str) -> str:
+def kind(steps: int, scales: str, samples: int, batch: int) -> str:
     """Of a run, in the names of files."""
-    return str(steps) if scales == "power" else f"{steps}-{scales}"
+    other = [] if (samples, batch) == (SAMPLES, BATCH) else [str(samples), str(batch)]
+    return "-".join([str(steps)] + [scales] * (scales != "power") + other)
 
 
 def jets(seeds: list[int], steps: int) -> None:
@@ -101,17 +104,18 @@ def _kept(pattern: str) -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(network: str, steps: int, scales: str) -> None:
+def table(network: str, steps: int, scales: str, samples: int, batch: int) -> None:
     """A row for each way, a number for each seed; then the jets; and the plot of the losses of seed 0."""
     heads = "W/A", "method", "test accuracy (%)", "largest loss", "oscillation", "at the ends of groups"
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for (w, a), way in itertools.product(WIDTHS, WAYS):
-        rows = list(_kept(f"{network}-*-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales)}.json"))
+        rows = list(_kept(f"{network}-*-w{w}a{a}-{way.replace(' ', '')}-{kind(steps, scales, samples, batch)}.json"))
         if rows:
             losses = [np.array(row["after"]) for row in rows]
             # Inside of a group nothing asks a unit to give what it gave: these may differ more, and still end closer.
-            joined = next(_kept(f"{network}-*-w{w}a{a}-{way.split()[0]}+MRECG-{kind(steps, scales)}.json"))["groups"]
-            ends = [one[[group[-1] for group in joined]] for one in losses]
+            joined = f"{network}-*-w{w}a{a}-{way.split()[0]}+MRECG-{kind(steps, scales, samples, batch)}.json"
+            groups = next(_kept(joined))["groups"]
+            ends = [one[[group[-1] for group in groups]] for one in losses]
             columns = [
                 [100 * row["accuracy"] for row in rows],
                 *([measure(one) for one in losses] for measure in (largest, oscillation)),
@@ -121,7 +125,7 @@ def table(network: str, steps: int, scales: str) -> None:
             print(f"| {w}/{a} | {way} | {' | '.join(cells)} |")
     for (w, a), row in ((width, row) for width in JETS for row in _kept("jets-*-w{}a{}-*.json".format(*width))):
         print(f"jets {w}/{a}: {row}")
-    plot(network, kind(steps, scales))
+    plot(network, kind(steps, scales, samples, batch))
 
 
 def plot(network: str, kind: str) -> None:
@@ -144,11 +148,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150, help="of Adam, for each unit")
     parser.add_argument("--scales", choices=("power", "float"), default="power", help="float: as in the paper")
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--batch", type=int, default=BATCH)
     options = parser.parse_args()
     if options.what == "table":
-        table(options.network, options.steps, options.scales)
+        table(options.network, options.steps, options.scales, options.samples, options.batch)
     elif options.what == "images":
-        images(options.network, options.seeds, options.steps, options.scales)
+        images(options.network, options.seeds, options.steps, options.scales, options.samples, options.batch)
     else:
         jets(options.seeds, options.steps)
 

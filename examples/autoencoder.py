@@ -11,7 +11,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 from datasets import Data, mnist
-from steps import Example, main
+from steps import FALLING, Example, main
 
 from hgq.layers import QConv2D, QConv2DTranspose, QDense
 
@@ -52,7 +52,16 @@ def error(outputs: np.ndarray, data: Data) -> str:
     )
 
 
-EXAMPLE = Example("autoencoder", network, data, keras.losses.MeanSquaredError(), error, beta=1e-7, tolerance=0.1)
+EXAMPLE = Example(
+    "autoencoder",
+    network,
+    data,
+    keras.losses.MeanSquaredError(),
+    error,
+    beta=1e-7,
+    tolerance=0.1,
+    **(FALLING | {"start": 3e-7}),
+)
 
 if __name__ == "__main__":
     main(EXAMPLE, "Trains, converts and verifies an autoencoder of MNIST digits.")

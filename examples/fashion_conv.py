@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 from datasets import Data, fashion
-from steps import Example, accuracy, main
+from steps import FALLING, Example, accuracy, main
 
 from hgq.layers import QConv2D, QDense, QDepthwiseConv2D, QSeparableConv2D
 
@@ -39,8 +39,9 @@ EXAMPLE = Example(
     data,
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     accuracy,
-    beta=2e-6,
+    beta=5e-7,
     metrics=("accuracy",),
+    **(FALLING | {"start": 1.5e-6}),
 )
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import keras
 from datasets import jets
-from steps import Example, accuracy, main
+from steps import FALLING, Example, accuracy, main
 
 from hgq.layers import QDense, QEinsumDense, QMultiHeadAttention
 from hgq.quantizers import FracQuantizer
@@ -47,6 +47,7 @@ EXAMPLE = Example(
     batch=1024,
     metrics=["accuracy"],
     corners=20_000,
+    **(FALLING | {"start": 1.5e-5, "rate": 3e-3}),
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 from datasets import Data, digits, mnist
-from steps import Example, accuracy, arguments, run
+from steps import FALLING, Example, accuracy, arguments, run
 
 from hgq.layers import QGRU, QLSTM, QDense
 
@@ -44,11 +44,11 @@ def example(cell: str = "gru", data: str = "digits", units: int = 16) -> Example
         accuracy,
         epochs=150,
         beta=3e-6,
-        ramp=0.7,
         batch=256 if data == "mnist" else 64,
         metrics=["accuracy"],
         everything=data == "digits",
         corners=10_000,
+        **(FALLING | {"start": 9e-6, "rate": 5e-3}),
     )
 
 

@@ -84,9 +84,10 @@ def train(example: Example, data: Data, options: argparse.Namespace) -> keras.Mo
     front = options.out / "front"
     # A front that is there would be continued; each run of an example stands for itself.
     shutil.rmtree(front, ignore_errors=True)
-    begin = example.start or options.beta / 30
+    # The one epoch of a quick run has no schedule.
+    begin = options.beta if options.quick else example.start or options.beta / 30
     schedule = BetaSchedule(begin, options.beta, ramp=example.ramp, cost=example.cost)
-    freeze = [Freeze(example.freeze)] if example.freeze else []
+    freeze = [Freeze(example.freeze)] if example.freeze and not options.quick else []
     few = first(data.x_train, 4096)
     compiled(example, data, options).fit(
         data.x_train,
